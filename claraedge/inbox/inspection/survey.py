@@ -285,8 +285,8 @@ def combined(found: Iterable[tuple[bytes, Survey]]) -> Survey:
 
 def fault_of(entry: Entry) -> str | None:
     """Returns why a file or folder prevents its whole item from ever becoming a job, or None."""
-    quoted = f"'{shown(entry.path or entry.name)}'"
     if not (entry.is_file or entry.is_folder):
+        quoted = f"'{shown(entry.path or entry.name)}'"
         kind = _KINDS.get(stat.S_IFMT(entry.status.st_mode), "no regular file")
         instead = (
             "put the file itself in its place"

@@ -173,33 +173,33 @@ def _move_from_inbox(
 
     `raw`: the folder in which a group is gathered already.
     """
+    if not item.members:
+        return _move_single(item, spool, surveyor)
     if raw is None or not _any_in(raw, item):
         try:
-            found = _in_the_inbox(item, surveyor)
-        except (FileNotFoundError, NotADirectoryError):
+            found = surveyor.all(item.folder, item.members)
+        except FileNotFoundError:
             return None
         if found.reading.fingerprint != item.fingerprint:
             return None
-    if item.members:
-        if raw is not None and raw.parent == item.folder:
-            return _gather_hidden(item, raw, spool)
-        return _gather(item, raw or spool.raw(item.id, item.name), spool)
-    target = spool.raw(item.id, item.name)
-    failpoints.reach("claim: before rename")
+    if raw is not None and raw.parent == item.folder:
+        return _gather_hidden(item, raw, spool)
+    return _gather(item, raw or spool.raw(item.id, item.name), spool)
+
+
+def _move_single(item: Claimed, spool: Spool, surveyor: Surveyor) -> Path | None:
+    """Moves an entry that is an item alone, as `_move_from_inbox` does."""
     try:
         with placed(item.folder, item.paths[0]) as source:
+            if surveyor.tree(source).reading.fingerprint != item.fingerprint:
+                return None
+            failpoints.reach("claim: before rename")
             _open_up(source)
-            moved = _move_out(item, source, target, spool)
+            moved = _move_out(item, source, spool.raw(item.id, item.name), spool)
     except (FileNotFoundError, NotADirectoryError):
         return None
     failpoints.reach("claim: renamed")
     return moved
-
-
-def _in_the_inbox(item: Claimed, surveyor: Surveyor) -> Survey:
-    if item.members:
-        return surveyor.all(item.folder, item.members)
-    return surveyor.at(item.folder, item.paths[0])
 
 
 def _open_up(source: Path) -> None:

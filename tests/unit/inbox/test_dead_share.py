@@ -60,7 +60,7 @@ async def test_a_call_that_never_returns_delays_no_other_folder(
         hang(trigger.folder)
         return inspect(inspector, trigger, *args, **options)
 
-    mount, names, secure = folders.mount_of, folders._names, claim._in_the_inbox
+    mount, names, secure = folders.mount_of, folders._names, claim.placed
     monkeypatch.setattr(shares, "mount_above", lambda f: SHARE if f == share else None)
     if at == "mount":
         monkeypatch.setattr(folders, "mount_of", lambda f: (hang(f), mount(f))[1])
@@ -69,7 +69,7 @@ async def test_a_call_that_never_returns_delays_no_other_folder(
     elif at == "inspect":
         monkeypatch.setattr(EntryInspector, "inspect", hanging)
     elif at == "claim":
-        monkeypatch.setattr(claim, "_in_the_inbox", lambda i, s: (hang(i.folder), secure(i, s))[1])
+        monkeypatch.setattr(claim, "placed", lambda f, p: (hang(f), secure(f, p))[1])
     async with inbox_rig(config(state, share)) as rig:
         await rig.register("ct")
         drop(share / "first.dcm")

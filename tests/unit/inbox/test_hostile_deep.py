@@ -190,7 +190,7 @@ async def test_a_hostile_drop_below_ends_as_written(
 # --- swapped while it is taken ----------------------------------------------------------------
 
 STEPS = {
-    "file": ["claim: before row", "claim: row", "claim: before rename"],
+    "file": ["claim: before row", "claim: row"],
     "dicom-study": ["claim: before row", "claim: row", "claim: before gathering"],
 }
 
@@ -219,6 +219,30 @@ async def test_an_inner_folder_that_is_swapped_for_a_link_leads_nowhere(
     assert outside.read_bytes() == DICOM
     assert (state / "moved/1.dcm").read_bytes() == DICOM
     assert outside.stat().st_nlink == 1
+
+
+async def test_an_inner_folder_that_is_swapped_before_the_rename_is_the_one_that_was_inspected(
+    state: Path,
+) -> None:
+    inner = state / "inbox/in/p1/s1"
+    outside = drop(state / "outside/1.dcm", DICOM + b"secret")
+
+    def swap() -> None:
+        inner.rename(state / "moved")
+        inner.symlink_to(outside.parent)
+
+    once = Once("claim: before rename", swap)
+    async with inbox_rig(config(state, "file"), hook=once) as rig:
+        await rig.register("ct")
+        drop(inner / "1.dcm", DICOM)
+        items = await rig.delivered(2)
+        assert [(item.name, item.state) for item in items] == [
+            ("1.dcm", DONE), ("s1", FAILED),
+        ]  # fmt: skip
+        assert len(await rig.jobs()) == 1
+    assert outside.read_bytes() == DICOM + b"secret"
+    assert outside.stat().st_nlink == 1
+    assert not any(b"secret" in content for content in tree_of(state / "payloads").values())
 
 
 @pytest.mark.parametrize("grouping", GROUPINGS)

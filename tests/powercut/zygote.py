@@ -31,7 +31,7 @@ from functools import partial
 from pathlib import Path
 
 from claraedge.config import Config, load_config
-from claraedge.daemon import journal, parts, serve
+from claraedge.daemon import journal, parts, serve, serving
 from claraedge.daemon.backup import backup
 from claraedge.daemon.restore import restore
 from claraedge.fs import mounts
@@ -99,7 +99,7 @@ async def _serve(folder: Path, boot: str) -> None:
         containers.add_image("flaky:1", partial(flaky, folder))
         yield containers
 
-    parts.boot_id = lambda: boot
+    parts.boot_id = serving.boot_id = lambda: boot
     config = load_config(folder / _CONFIG, {}, _folders(folder))
     journal.configure(config.log.level, "text")
     await serve(config, open_runner)

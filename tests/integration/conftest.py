@@ -13,7 +13,7 @@ import stat
 import subprocess
 import tempfile
 from collections.abc import AsyncIterator, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
@@ -21,6 +21,7 @@ import pytest
 from claraedge.runner.podman import PodmanRunner
 from claraedge.runner.protocol import Image
 from claraedge.runner.service.service import PodmanService
+from tests.freeze.frozen_site import Site
 from tests.rig.operators import BUSYBOX, busybox_image
 
 
@@ -94,14 +95,29 @@ async def runner(service: PodmanService, runtime_folder: Path) -> AsyncIterator[
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TestImages:
-    """The archives that tests load; loading again what is there costs little."""
+    """The archives that tests load."""
 
     __test__ = False
     folder: Path
+    loaded: set[str] = field(default_factory=set)
+    """What a daemon of this run has loaded."""
 
     def archive(self, name: str, **options: object) -> Path:
         path = self.folder / f"{name.replace('/', '_').replace(':', '_')}.tar"
         return path if path.exists() else busybox_image(path, name, **options)  # type: ignore[arg-type]
+
+    def load(self, site: Site, *names: str, **options: object) -> None:
+        """Has a daemon load images, unless this run did so and they are still there."""
+        for name in names:
+            if name in self.loaded and _exists(site, name):
+                continue
+            site.say("create", "image", "-f", self.archive(name, **options))
+            self.loaded.add(name)
+
+
+def _exists(site: Site, image: str) -> bool:
+    words = ["podman", "image", "exists", image]
+    return subprocess.run(words, env=site.environment, cwd="/", check=False).returncode == 0
 
 
 @pytest.fixture(scope="session")

@@ -54,9 +54,8 @@ def start(idle_site: Site, archives: TestImages) -> Start:
     def started(kind: str, image: str = IMAGE, script: str = "true") -> Started:
         idle_site.configure(f'[engine]\ncdi_kind = "{kind}"\n')
         idle_site.start()
-        idle_site.say("create", "image", "-f", archives.archive(f"{IMAGE}:1"))
-        plain = archives.archive(f"{PLAIN_USER}:1", user="1000:1000")
-        idle_site.say("create", "image", "-f", plain)
+        archives.load(idle_site, f"{IMAGE}:1")
+        archives.load(idle_site, f"{PLAIN_USER}:1", user="1000:1000")
         definition = {
             "api-version": "0.4.0",
             "name": "infer",

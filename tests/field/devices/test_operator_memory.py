@@ -58,7 +58,7 @@ def run(idle_site: Site, archives: TestImages) -> Run:
         if idle_site.process is None:
             idle_site.configure(f"[engine]\n{engine}\n")
             idle_site.start()
-            idle_site.say("create", "image", "-f", archives.archive(f"{IMAGE}:1"))
+            archives.load(idle_site, f"{IMAGE}:1")
         path = idle_site.folder / "pipeline.yaml"
         path.write_text(
             "api-version: 0.4.0\nname: probe\noperators:\n- name: probe\n"

@@ -43,6 +43,6 @@ def idle_site(tmp_path: Path, runtime_folder: Path) -> Iterator[Site]:
 def site(idle_site: Site, archives: TestImages) -> Site:
     """A daemon that serves, with both images of the tests."""
     idle_site.start()
-    idle_site.say("create", "image", "-f", archives.archive(f"{IMAGE}:1"))
-    idle_site.say("create", "image", "-f", archives.archive(f"{PLAIN_USER}:1", user="1000:1000"))
+    archives.load(idle_site, f"{IMAGE}:1")
+    archives.load(idle_site, f"{PLAIN_USER}:1", user="1000:1000")
     return idle_site

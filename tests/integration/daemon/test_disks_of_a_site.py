@@ -86,7 +86,7 @@ def test_below_the_soft_limit_new_work_waits_and_running_work_continues(
     site = idle_site
     site.configure(_SETTINGS)
     site.start()
-    site.say("create", "image", "-f", archives.archive(f"{IMAGE}:1"))
+    archives.load(site, f"{IMAGE}:1")
     register(site, "quick", operator("only", "echo 1 >/out/n"))
     running = start_job(site, register(site, "waits", operator("only", _WAITS)))
     operator_runs(site, running, 0)
@@ -121,7 +121,7 @@ def small_site(runtime_folder: Path, archives: TestImages) -> Iterator[Site]:
     site.configure(f"{_SETTINGS}[disk]\nsoft_mb = 64\nhard_mb = 32\n")
     try:
         site.start()
-        site.say("create", "image", "-f", archives.archive(f"{IMAGE}:1"))
+        archives.load(site, f"{IMAGE}:1")
         yield site
         until("no container is left", lambda: containers(site) == [])
     finally:

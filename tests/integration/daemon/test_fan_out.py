@@ -113,7 +113,7 @@ def test_operators_take_turns_on_the_one_gpu(idle_site: Site, archives: TestImag
         pytest.skip(reason)
     idle_site.configure(f'[engine]\ncdi_kind = "{KIND}"\n')
     idle_site.start()
-    idle_site.say("create", "image", "-f", archives.archive(f"{IMAGE}:1"))
+    archives.load(idle_site, f"{IMAGE}:1")
     spans = run(idle_site, gpu=True)
     assert_legal(spans)
     for one, other in combinations(FIVE, 2):

@@ -30,7 +30,7 @@ def serve(idle_site: Site, archives: TestImages) -> Serve:
     def start(engine: str) -> Site:
         idle_site.configure(f"[engine]\n{engine}\n")
         idle_site.start()
-        idle_site.say("create", "image", "-f", archives.archive(f"{IMAGE}:1"))
+        archives.load(idle_site, f"{IMAGE}:1")
         return idle_site
 
     return start

@@ -82,7 +82,7 @@ class Reader:
 @pytest.fixture
 def reader(idle_site: Site, archives: TestImages, tmp_path: Path) -> Reader:
     idle_site.start()
-    idle_site.say("create", "image", "-f", archives.archive(IMAGE))
+    archives.load(idle_site, IMAGE)
     folder = tmp_path / "reader"
     folder.mkdir()
     return Reader(site=idle_site, folder=folder)

@@ -47,7 +47,7 @@ def serve(site: Site, limit: int, more: str = "") -> None:
 def printing(idle_site: Site, archives: TestImages) -> Site:
     """A daemon that keeps 8 MiB of each log."""
     serve(idle_site, 8)
-    idle_site.say("create", "image", "-f", archives.archive(f"{IMAGE}:1"))
+    archives.load(idle_site, f"{IMAGE}:1")
     return idle_site
 
 

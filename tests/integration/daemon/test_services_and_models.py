@@ -42,7 +42,7 @@ def services_site(idle_site: Site, archives: TestImages, tmp_path: Path) -> Iter
         f'[inference]\nimage = "{SERVER}:1"\ncommand = []\nidle_seconds = 3600.0\n'
     )
     idle_site.start()
-    idle_site.say("create", "image", "-f", archives.archive(f"{IMAGE}:1"))
+    archives.load(idle_site, f"{IMAGE}:1")
     idle_site.say("create", "image", "-f", models_server_image(tmp_path / "m.tar", f"{SERVER}:1"))
     yield idle_site
     # They would outlive the daemon, as is meant.

@@ -70,7 +70,7 @@ operators:
 def scanner(idle_site: Site, archives: TestImages) -> Site:
     idle_site.configure(TRIGGERS)
     idle_site.start()
-    idle_site.say("create", "image", "-f", archives.archive(f"{IMAGE}:1"))
+    archives.load(idle_site, f"{IMAGE}:1")
     definition = idle_site.folder / "study.yaml"
     definition.write_text(DEFINITION)
     idle_site.say("create", "pipeline", "-p", definition)

@@ -54,8 +54,8 @@ def site(idle_site: Site, archives: TestImages) -> Site:
         '[inbox]\nsettle_seconds = 0.5\n[engine]\ngrace_seconds = 3\nuser_namespace = "nomap"\n'
     )
     idle_site.start()
-    idle_site.say("create", "image", "-f", archives.archive(f"{IMAGE}:1"))
-    idle_site.say("create", "image", "-f", archives.archive(f"{PLAIN_USER}:1", user="1000:1000"))
+    archives.load(idle_site, f"{IMAGE}:1")
+    archives.load(idle_site, f"{PLAIN_USER}:1", user="1000:1000")
     return idle_site
 
 

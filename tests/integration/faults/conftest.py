@@ -48,7 +48,7 @@ def a_site(
     )
     try:
         site.start()
-        site.say("create", "image", "-f", archives.archive(f"{IMAGE}:1"))
+        archives.load(site, f"{IMAGE}:1")
         yield site
     finally:
         site.stop()

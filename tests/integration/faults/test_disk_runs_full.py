@@ -35,7 +35,7 @@ def a_site(
     site.configure(f"[engine]\ngrace_seconds = {GRACE}\n{_LIMITS}")
     try:
         site.start()
-        site.say("create", "image", "-f", archives.archive(f"{IMAGE}:1"))
+        archives.load(site, f"{IMAGE}:1")
         yield site
     finally:
         site.stop()

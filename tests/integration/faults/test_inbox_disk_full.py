@@ -62,7 +62,7 @@ def running(
     site.configure(_SETTINGS + settings)
     try:
         site.start()
-        site.say("create", "image", "-f", archives.archive(f"{IMAGE}:1"))
+        archives.load(site, f"{IMAGE}:1")
         site.register("ct", operator("only", "cp -r /in/. /out/"))
         until("the ballast is there", (site.state / "ballast").exists)
         yield site

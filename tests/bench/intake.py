@@ -1,7 +1,5 @@
 """Compares the cost of taking in a settled file with a minimal, equally durable loop, in one run.
 
-    python -m tests.bench.intake [FILES [ROUNDS]]
-
 Two sides work in turns on real folders of one disk and real SQLite files. Each processes the same
 small files, which fill the folder of a pipeline at once, and is timed from the moment that all are
 settled to the commit of the last job:
@@ -14,20 +12,18 @@ settled to the commit of the last job:
 
 Both write the same rows by the same functions. The bare loop makes no folder for an item, and
 inspects nothing: it would accept a half-written file, a file of another user, or a link.
-
-The goal is at most 3 times the bare loop. The exit code is 1 if it is missed.
 """
 
 from __future__ import annotations
 
 import asyncio
 import hashlib
+import itertools
 import os
-import statistics
 import sys
 import tempfile
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -48,13 +44,13 @@ from claraedge.pipelines.checks.device import Device
 from claraedge.pipelines.model import DefinitionFile
 from claraedge.registry.pipelines import Pipelines
 from claraedge.store.database import Database, Transaction
+from tests.bench.case import Case, Figure, Pair, at_most, in_loop
+from tests.bench.run import main
 from tests.rig.inbox import DEFINITION, make_config, plain
 from tests.rig.waiting import eventually
 
-FILES, ROUNDS = 512, 6
 SIZE = 4096
 BATCH = 64
-MOST = 3.0
 DEADLINE = 300.0
 
 
@@ -222,48 +218,42 @@ def drop(folder: Path, count: int, around: int) -> None:
         (folder / f"scan-{around}-{number}.dcm").write_bytes(content[:SIZE])
 
 
-def print_times(what: str, seconds: Sequence[float]) -> float:
-    median = statistics.median(seconds)
-    spread = f"{min(seconds) * 1e6:.0f} to {max(seconds) * 1e6:.0f}"
-    print(f"{what:20} {median * 1e6:8.0f} us an item ({spread}, of {len(seconds)})", flush=True)
-    return median
+async def compared(count: int) -> AsyncGenerator[Sequence[Pair], None]:
+    """Yields microseconds an item, of `count` items a round."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        (folder / "bare").mkdir()
+        (folder / "product").mkdir()
+        async with (
+            Database(folder / "bare/claraedge.db") as database,
+            product(folder / "product") as side,
+        ):
+            await register(database)
+            found = await Definitions(database).find("ct", (), {})
+            assert found.resolved is not None, found.problem
+            bare = Bare(folder / "bare", database, found.resolved)
+            for turn in itertools.count(1):
+                drop(bare.folder, count, turn)
+                drop(side.folder, count, turn)
+                await side.settled(count)
+                theirs = await bare.process(count) / count
+                ours = await side.process(count) / count
+                for one in (bare.database, side.database):
+                    jobs = await one.read(lambda tx: len(tx.rows("all_jobs", after=0)))
+                    assert jobs == count * turn, jobs
+                yield [Pair(ours * 1e6, theirs * 1e6)]
 
 
-async def compared(folder: Path, count: int, rounds: int) -> bool:
-    (folder / "bare").mkdir()
-    (folder / "product").mkdir()
-    ours, theirs = [], []
-    async with (
-        Database(folder / "bare/claraedge.db") as database,
-        product(folder / "product") as side,
-    ):
-        await register(database)
-        found = await Definitions(database).find("ct", (), {})
-        assert found.resolved is not None, found.problem
-        bare = Bare(folder / "bare", database, found.resolved)
-        for turn in range(rounds + 1):
-            drop(bare.folder, count, turn)
-            drop(side.folder, count, turn)
-            await side.settled(count)
-            first = await bare.process(count) / count
-            second = await side.process(count) / count
-            if turn:  # the first round fills caches
-                ours.append(second)
-                theirs.append(first)
-        for one in (bare.database, side.database):
-            jobs = await one.read(lambda tx: len(tx.rows("all_jobs", after=0)))
-            assert jobs == count * (rounds + 1), jobs
-    bare_median, median = print_times("the bare loop", theirs), print_times("the inbox", ours)
-    ratio = statistics.median(o / t for o, t in zip(ours, theirs, strict=True))
-    print(f"ratio {ratio:.2f}, of the medians {median / bare_median:.2f} (at most {MOST})")
-    return ratio <= MOST
-
-
-def main(count: int, rounds: int) -> int:
-    with tempfile.TemporaryDirectory() as folder:
-        return 0 if asyncio.run(compared(Path(folder), count, rounds)) else 1
+CASES = (
+    Case(
+        name="intake",
+        figures=(Figure("settled file to job", "bare loop", "us", at_most(1.5)),),
+        pairs=lambda count: in_loop(compared(count)),
+        full=1250,  # 10,000 files in all
+        quick=256,
+    ),
+)
 
 
 if __name__ == "__main__":
-    numbers = [int(argument) for argument in sys.argv[1:]]
-    sys.exit(main(*(numbers + [FILES, ROUNDS][len(numbers) :])))
+    sys.exit(main(CASES))

@@ -1,7 +1,5 @@
 """Measures how fast jobs start: real daemons compared with `podman run --rm`, in one run.
 
-    python -m tests.bench.start [ROUNDS]
-
 A chain of three operators is compared with three `podman run --rm` in sequence, and four parallel
 operators with four in sequence: once with operators that do nothing, and once with operators that
 write a file. The time of a job runs from before Jobs.Start is sent until the event of STOPPED
@@ -14,15 +12,13 @@ from __future__ import annotations
 
 import json
 import os
-import statistics
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import TypeAlias
 
@@ -34,6 +30,8 @@ from claraedge.wire.nvidia.clara.platform import (
     jobs_pb2,
     jobs_pb2_grpc,
 )
+from tests.bench.case import Case, Figure, Pair, Pairs, at_most
+from tests.bench.run import main
 from tests.freeze.frozen_site import Site
 from tests.integration.daemon.conftest import IMAGE, program
 from tests.rig.operators import busybox_image
@@ -65,15 +63,15 @@ class Daemon:
     """A daemon with the pipelines of the benchmark."""
 
     def __init__(self, site: Site) -> None:
-        self._site = site
+        self.site = site
         self._channel = grpc.insecure_channel(f"unix:{site.runtime / 'claraedge.sock'}")
         self._jobs = jobs_pb2_grpc.JobsStub(self._channel)
         self._events = events_pb2_grpc.EventsStub(self._channel)
 
     def register(self, name: str, edges: Edges, command: Sequence[str]) -> str:
-        path = self._site.folder / f"{name}.yaml"
+        path = self.site.folder / f"{name}.yaml"
         path.write_text(definition(name, edges, command))
-        return self._site.say("create", "pipeline", "-p", path).strip()
+        return self.site.say("create", "pipeline", "-p", path).strip()
 
     def run(self, pipeline: str) -> float:
         """Runs one job; returns its time in seconds."""
@@ -95,7 +93,7 @@ class Daemon:
             job = response.event.job
             if job.state == jobs_pb2.JOB_STATE_STOPPED:
                 seconds = time.perf_counter() - begin
-                assert job.status == jobs_pb2.JOB_STATUS_HEALTHY, self._site.say(
+                assert job.status == jobs_pb2.JOB_STATUS_HEALTHY, self.site.say(
                     "describe", "job", "-j", job.job_id
                 )
                 watch.cancel()
@@ -116,64 +114,43 @@ def podman_run(count: int) -> float:
     return time.perf_counter() - begin
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Case:
-    """A job that is compared with `runs` times `podman run`."""
+@dataclass(frozen=True, slots=True)
+class Jobs:
+    """Jobs of one pipeline, which are compared with `runs` times `podman run`."""
 
     name: str
+    words: str
     edges: Edges
     command: Sequence[str]
     runs: int
-    most: float | None = None
-    """The limit with the default setting, as a part of the time of `podman run`."""
+    limit: float | None = None
+    """With the default setting, as a part of the time of `podman run`."""
+
+    def figures(self) -> Iterator[Figure]:
+        """Yields one for each setting, the default first."""
+        against = f"{self.runs} podman run --rm"
+        yield Figure(self.words, against, "ms", at_most(self.limit))
+        yield Figure(f"{self.words}, nomap", against, "ms")
 
 
-CASES = (
-    Case(name="chain", edges=CHAIN, command=NOTHING, runs=3, most=0.30),
-    Case(name="four", edges=FOUR, command=NOTHING, runs=4, most=0.25),
-    Case(name="chain-of-files", edges=CHAIN, command=A_FILE, runs=3),
-    Case(name="four-files", edges=FOUR, command=A_FILE, runs=4),
+JOBS = (
+    Jobs("chain", "chain of 3", CHAIN, NOTHING, 3, 0.20),
+    Jobs("four", "4 side by side", FOUR, NOTHING, 4, 0.15),
+    Jobs("chain-of-files", "chain of 3, a file each", CHAIN, A_FILE, 3),
+    Jobs("four-files", "4 side by side, a file each", FOUR, A_FILE, 4),
 )
 
 
-def compared(rounds: int, case: Case, daemons: Mapping[str, Daemon]) -> bool:
-    """Prints medians and minima, and their ratios; returns whether the default keeps its limit."""
-    ways: dict[str, Callable[[], float]] = {"podman run": lambda: podman_run(case.runs)}
-    for setting, daemon in daemons.items():
-        pipeline = daemon.register(case.name, case.edges, case.command)
-        ways[setting] = partial(daemon.run, pipeline)
-    for way in ways.values():
-        way()  # the first run fills caches, and copies the image for another user namespace
-    times: dict[str, list[float]] = {name: [] for name in ways}
-    for _ in range(rounds):
-        for name, way in ways.items():
-            times[name].append(way() * 1000)
-    theirs = times.pop("podman run")
-    print(
-        f"{case.name}: {case.runs} podman run {statistics.median(theirs):.0f} ms"
-        f" (least {min(theirs):.0f})"
-    )
-    ratios = {}
-    for name, mine in times.items():
-        ratios[name] = statistics.median(mine) / statistics.median(theirs)
-        print(
-            f"  user_namespace {name}: {statistics.median(mine):.0f} ms (least {min(mine):.0f}),"
-            f" {ratios[name]:.2f} (least {min(mine) / min(theirs):.2f})",
-            flush=True,
-        )
-    return case.most is None or ratios[DEFAULT] <= case.most
-
-
 @contextmanager
-def started_daemon(setting: str) -> Iterator[Daemon]:
-    """Runs a separate daemon with this `user_namespace`."""
+def started_daemon(settings: str = "") -> Iterator[Daemon]:
+    """Runs a separate daemon with these settings, which has the image."""
     with (
         tempfile.TemporaryDirectory() as folder,
         tempfile.TemporaryDirectory(dir=os.environ["XDG_RUNTIME_DIR"]) as runtime,
     ):
         site = Site(program=program(), folder=Path(folder), runtime=Path(runtime, "run"))
         site.temporary.mkdir()
-        site.configure(f'[engine]\nuser_namespace = "{setting}"\n')
+        site.configure(settings)
         site.start()
         try:
             archive = busybox_image(Path(folder, "image.tar"), f"{IMAGE}:1")
@@ -183,14 +160,34 @@ def started_daemon(setting: str) -> Iterator[Daemon]:
             site.stop()
 
 
-def main(rounds: int) -> int:
+def pairs(_: int) -> Pairs:
     with ExitStack() as stack:
-        daemons = {
-            setting: stack.enter_context(started_daemon(setting)) for setting in (DEFAULT, "nomap")
-        }
-        kept = [compared(rounds, case, daemons) for case in CASES]
-    return 0 if all(kept) else 1
+        daemons = [
+            stack.enter_context(started_daemon(f'[engine]\nuser_namespace = "{setting}"\n'))
+            for setting in (DEFAULT, "nomap")
+        ]
+        ways = [
+            (jobs, [(one, one.register(jobs.name, jobs.edges, jobs.command)) for one in daemons])
+            for jobs in JOBS
+        ]
+        while True:
+            found = []
+            for jobs, pipelines in ways:
+                theirs = podman_run(jobs.runs) * 1000
+                found += [Pair(one.run(pipeline) * 1000, theirs) for one, pipeline in pipelines]
+            yield found
+
+
+CASES = (
+    Case(
+        name="start",
+        figures=[figure for jobs in JOBS for figure in jobs.figures()],
+        pairs=pairs,
+        full=1,
+        quick=1,
+    ),
+)
 
 
 if __name__ == "__main__":
-    sys.exit(main(int(sys.argv[1]) if len(sys.argv) > 1 else 10))
+    sys.exit(main(CASES))

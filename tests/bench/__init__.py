@@ -12,6 +12,6 @@ To add a case:
    `at_most(64, of="ours")`. `full` and `quick` are the sizes that the function gets.
 3. End the module with `if __name__ == "__main__": sys.exit(main(CASES))`, `main` of `run.py`.
 
-The frame discards the first round, counts 7 (3 with --quick), and prints medians and quartiles. What
-the function raises is printed as the reason why the case could not be measured.
+The frame discards the first round, counts 7 (3 with --quick), and prints medians and quartiles.
+What the function raises is printed as the reason why the case could not be measured.
 """

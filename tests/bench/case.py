@@ -139,6 +139,10 @@ class Result:
         return None if goal.limit is None else goal.reached(self.judged)
 
 
+def percentile(values: Sequence[float], percent: int) -> float:
+    return statistics.quantiles(values, n=100, method="inclusive")[percent - 1]
+
+
 def in_loop(pairs: AsyncGenerator[Sequence[Pair], None]) -> Pairs:
     """Yields what an asynchronous generator yields, all of it from one event loop."""
 

@@ -138,9 +138,10 @@ def goal(figure: Figure) -> str:
 
 
 def number(value: float) -> str:
-    """Returns a number with about three digits that count."""
+    """Returns a number with about three digits that count, a whole number without a fraction."""
     size = abs(value)
-    digits = 0 if size >= 100 or value == 0 else 1 if size >= 10 else 2 if size >= 0.1 else 4
+    whole = size >= 100 or value == round(value)
+    digits = 0 if whole else 1 if size >= 10 else 2 if size >= 0.1 else 4
     return f"{value:,.{digits}f}"
 
 

@@ -207,7 +207,7 @@ def test_every_module_of_the_benchmark_brings_its_cases() -> None:
 
 @pytest.mark.parametrize(
     ("value", "text"),
-    [(0, "0"), (1234.5, "1,234"), (12.34, "12.3"), (1.234, "1.23"), (0.01234, "0.0123")],
+    [(0, "0"), (4, "4"), (1234.5, "1,234"), (12.34, "12.3"), (1.234, "1.23"), (0.01234, "0.0123")],
 )
-def test_numbers_have_three_digits(value: float, text: str) -> None:
+def test_numbers_have_three_digits_or_are_whole(value: float, text: str) -> None:
     assert table.number(value) == text

@@ -73,40 +73,58 @@ class Daemon:
         path.write_text(definition(name, edges, command))
         return self.site.say("create", "pipeline", "-p", path).strip()
 
-    def run(self, pipeline: str) -> float:
-        """Runs one job; returns its time in seconds."""
+    def create(self, pipeline: str) -> str:
+        """Creates a job; returns its id."""
         made = self._jobs.Create(
             jobs_pb2.JobsCreateRequest(
                 name="bench", pipeline_id=common_pb2.Identifier(value=pipeline)
             )
         )
         assert made.header.code == 0, made.header.messages
-        follow = events_pb2.Follow(job_ids=[made.job_id.value])
+        return made.job_id.value
+
+    def status(self, job: str) -> float:
+        """Calls Jobs.Status; returns the time in seconds."""
+        request = jobs_pb2.JobsStatusRequest(job_id=common_pb2.Identifier(value=job))
+        begin = time.perf_counter()
+        answer = self._jobs.Status(request)
+        seconds = time.perf_counter() - begin
+        assert answer.header.code == 0, answer.header.messages
+        return seconds
+
+    def run(self, pipeline: str) -> float:
+        """Runs one job; returns its time in seconds."""
+        return self.start(self.create(pipeline))
+
+    def start(self, job: str) -> float:
+        """Starts a job and waits until it has stopped; returns the time in seconds."""
+        follow = events_pb2.Follow(job_ids=[job])
         watch = self._events.Watch(iter([events_pb2.WatchRequest(follow=follow)]))
         for response in watch:
             if response.HasField("caught_up"):
                 break
+        request = jobs_pb2.JobsStartRequest(job_id=common_pb2.Identifier(value=job))
         begin = time.perf_counter()
-        started = self._jobs.Start(jobs_pb2.JobsStartRequest(job_id=made.job_id))
+        started = self._jobs.Start(request)
         assert started.header.code == 0, started.header.messages
         for response in watch:
-            job = response.event.job
-            if job.state == jobs_pb2.JOB_STATE_STOPPED:
+            seen = response.event.job
+            if seen.state == jobs_pb2.JOB_STATE_STOPPED:
                 seconds = time.perf_counter() - begin
-                assert job.status == jobs_pb2.JOB_STATUS_HEALTHY, self.site.say(
-                    "describe", "job", "-j", job.job_id
+                assert seen.status == jobs_pb2.JOB_STATUS_HEALTHY, self.site.say(
+                    "describe", "job", "-j", job
                 )
                 watch.cancel()
                 return seconds
         raise AssertionError("the watch ended")
 
 
-def podman_run(count: int) -> float:
+def podman_run(count: int, image: str = f"{IMAGE}:1", command: Sequence[str] = NOTHING) -> float:
     """Runs `podman run --rm` `count` times in sequence; returns the time in seconds."""
     begin = time.perf_counter()
     for _ in range(count):
         subprocess.run(
-            ["podman", "run", "--rm", "--network", "none", f"{IMAGE}:1", "true"],
+            ["podman", "run", "--rm", "--network", "none", image, *command],
             check=True,
             cwd="/",
             capture_output=True,

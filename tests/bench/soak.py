@@ -83,9 +83,9 @@ def tried(*command: str) -> Sequence[str]:
     ).stdout.splitlines()
 
 
-def containers(instance: str) -> Sequence[str]:
-    label = f"label={LABEL_INSTANCE}={instance}"
-    return said("podman", "ps", "--all", "--quiet", "--filter", label)
+def containers(instance: str, *filters: str) -> Sequence[str]:
+    chosen = (f"label={LABEL_INSTANCE}={instance}", *filters)
+    return said("podman", "ps", "--all", "--quiet", *(f"--filter={one}" for one in chosen))
 
 
 def mounts() -> set[str]:

@@ -1,13 +1,11 @@
 """Compares the cost of picking the next operator with a long and a short queue, in one run.
 
-    python -m tests.bench.queue [LONG [SHORT]]
-
 Two engines on real SQLite files, with the in-memory runner and one operator slot, work in turns:
 each runs some of its jobs while the other is idle, and gets as many new ones, so that both queues
 keep their length. The time of the engine's own pick is measured: from checking the heads of the
 queue, including reads of the jobs that reached the head, to the start of the task of an operator.
 
-The goal is at most twice the cost of 100 jobs with 10,000 jobs. The exit code is 1 if it is missed.
+The size is the length of the long queue; the short one has 100 jobs.
 """
 
 from __future__ import annotations
@@ -19,7 +17,7 @@ import sys
 import tempfile
 import time
 import tracemalloc
-from collections.abc import Sequence
+from collections.abc import AsyncGenerator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -29,14 +27,15 @@ from claraedge.jobs.model import JobStatus, Priority
 from claraedge.pipelines.model import Pipeline
 from claraedge.registry import pipelines as registry
 from claraedge.store.database import Transaction
+from tests.bench.case import Case, Figure, Pair, at_most, in_loop
+from tests.bench.run import main
 from tests.rig.device import Device, copy
 from tests.rig.engine import EngineRig, engine_rig
 from tests.rig.pipelines import chain
 from tests.rig.waiting import DEADLINE, eventually, until_still
 
-LONG, SHORT = 10_000, 100
-ROUNDS, PICKS = 8, 25
-MOST = 2.0
+SHORT = 100
+PICKS = 25
 BATCH = 500
 
 CLASSES = tuple(Priority)
@@ -121,65 +120,75 @@ def _add(
     records.start(tx, records.get(tx, job), checked, {})
 
 
-def print_times(what: str, seconds: Sequence[float]) -> float:
-    median = statistics.median(seconds) * 1e6
-    print(f"{what:34} {median:8.0f} us, of {len(seconds)} picks", flush=True)
-    return median
-
-
 def memory() -> int:
     gc.collect()
     return tracemalloc.get_traced_memory()[0]
 
 
-async def compared(folder: Path, long: int, short: int) -> bool:
-    sides: list[Side] = []
-    devices = []
-    for name in ("long", "short"):
-        (folder / name).mkdir()
-        device = Device(folder / name, max_operators=1)
-        device.runner.add_image("copy:1", copy)
-        device.runner.block("only")
-        devices.append(device)
-    async with engine_rig(devices[0]) as one, engine_rig(devices[1]) as other:
-        for each, length in ((one, long), (other, short)):
-            sides.append(Side(each, await each.register(chain("only")), length))
-        first, second = sides
-        await second.fill(short)
-        await first.fill(min(long, 500))  # heads and SQLite caches do not count as memory of jobs
-        await asyncio.sleep(0.5)
-        tracemalloc.start()
-        before = memory()
-        await first.fill(long - first.queued)
-        bytes_each = (memory() - before) / max(1, long - 500)
-        tracemalloc.stop()
-        for side in sides:  # the first round fills caches
-            await side.run(PICKS)
-            await side.fill(PICKS)
-            side.picks.clear()
-            side.idle.clear()
-        for _ in range(ROUNDS):
-            for side in sides:
-                await side.run(PICKS)
-                await side.fill(side.length + 1 - (side.queued - len(side.rig.stopped)))
-            for side in sides:
-                for job in side.rig.stopped[-PICKS:]:
-                    ended = await side.rig.jobs.get(job)
-                    assert ended.status is JobStatus.HEALTHY, ended
-        large = print_times(f"{long} jobs queued", first.picks)
-        small = print_times(f"{short} jobs queued", second.picks)
-        print_times(f"{long} queued, all wait", first.idle)
-        print_times(f"{short} queued, all wait", second.idle)
-    print(f"memory of a queued job: {bytes_each:.0f} bytes")
-    print(f"ratio {large / small:.2f} (at most {MOST})")
-    return large <= MOST * small
+async def compared(long: int) -> AsyncGenerator[Sequence[Pair], None]:
+    """Yields microseconds of a pick, and bytes of a queued job."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        devices = []
+        for side in ("long", "short"):
+            (folder / side).mkdir()
+            device = Device(folder / side, max_operators=1)
+            device.runner.add_image("copy:1", copy)
+            device.runner.block("only")
+            devices.append(device)
+        async with engine_rig(devices[0]) as one, engine_rig(devices[1]) as other:
+            first = Side(one, await one.register(chain("only")), long)
+            second = Side(other, await other.register(chain("only")), SHORT)
+            await second.fill(SHORT)
+            bytes_each = await memory_of_jobs(first)
+            while True:
+                for side in (first, second):
+                    side.picks.clear()
+                    side.idle.clear()
+                    await side.run(PICKS)
+                    await side.fill(side.length + 1 - (side.queued - len(side.rig.stopped)))
+                for side in (first, second):
+                    for job in side.rig.stopped[-PICKS:]:
+                        ended = await side.rig.jobs.get(job)
+                        assert ended.status is JobStatus.HEALTHY, ended
+                yield [
+                    Pair(median(first.picks), median(second.picks)),
+                    Pair(median(first.idle), median(second.idle)),
+                    Pair(bytes_each, 1024),
+                ]
 
 
-def main(long: int, short: int) -> int:
-    with tempfile.TemporaryDirectory() as folder:
-        return 0 if asyncio.run(compared(Path(folder), long, short)) else 1
+async def memory_of_jobs(side: Side) -> float:
+    """Fills a queue; returns the bytes of each queued job."""
+    few = min(side.length, 500)  # heads and SQLite caches do not count as memory of jobs
+    await side.fill(few)
+    await asyncio.sleep(0.5)
+    tracemalloc.start()
+    before = memory()
+    await side.fill(side.length - side.queued)
+    bytes_each = (memory() - before) / max(1, side.length - few)
+    tracemalloc.stop()
+    return bytes_each
+
+
+def median(seconds: Sequence[float]) -> float:
+    return statistics.median(seconds) * 1e6
+
+
+CASES = (
+    Case(
+        name="queue",
+        figures=(
+            Figure("choice of the next job", f"{SHORT} jobs queued", "us", at_most(1.5)),
+            Figure("choice, all wait", f"{SHORT} jobs queued", "us"),
+            Figure("memory of a queued job", "1 KiB", "bytes"),
+        ),
+        pairs=lambda long: in_loop(compared(long)),
+        full=10_000,
+        quick=2_000,
+    ),
+)
 
 
 if __name__ == "__main__":
-    numbers = [int(argument) for argument in sys.argv[1:]]
-    sys.exit(main(*(numbers + [LONG, SHORT][len(numbers) :])))
+    sys.exit(main(CASES))

@@ -9,7 +9,8 @@ To add a case:
    `in_loop` makes such a generator of an asynchronous one.
 2. Name it in `CASES = (Case(...),)`, with a `Figure` for each pair: what it is compared with, the
    unit, and the goal: `at_most(1.3)` of the ratio ours / theirs, `at_least(0.75)`, or
-   `at_most(64, of="ours")`. `full` and `quick` are the sizes that the function gets.
+   `at_most(64, of="ours")`. `full` and `quick` are the sizes that the function gets; `sizes` are
+   those of --plot, for a case whose cost may grow with its size.
 3. End the module with `if __name__ == "__main__": sys.exit(main(CASES))`, `main` of `run.py`.
 
 The frame discards the first round, counts 7 (3 with --quick), and prints medians and quartiles.

@@ -251,6 +251,7 @@ CASES = (
         pairs=lambda count: in_loop(compared(count)),
         full=1250,  # 10,000 files in all
         quick=256,
+        sizes=(64, 256, 1024, 4096),
     ),
 )
 

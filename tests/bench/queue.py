@@ -186,6 +186,7 @@ CASES = (
         pairs=lambda long: in_loop(compared(long)),
         full=10_000,
         quick=2_000,
+        sizes=(100, 1_000, 10_000, 30_000),
     ),
 )
 

@@ -13,11 +13,11 @@ import pkgutil
 import sys
 import time
 import traceback
-from collections.abc import Sequence
+from collections.abc import MutableMapping, Sequence
 
 import tests.bench
-from tests.bench import table
-from tests.bench.case import Case, measure
+from tests.bench import plot, table
+from tests.bench.case import Case, Result, measure
 
 
 def cases() -> list[Case]:
@@ -38,6 +38,7 @@ def _arguments(arguments: Sequence[str] | None, names: Sequence[str]) -> argpars
     parser.add_argument("--only", metavar="NAME", action="append", choices=names, help="a case")
     parser.add_argument("--against", metavar="FILE", type=_file, help="an earlier --json FILE")
     parser.add_argument("--json", metavar="FILE", type=_file, help="write all values there")
+    parser.add_argument("--plot", metavar="FILE", type=_file, help="draw cost against size (SVG)")
     parser.add_argument("--size", type=int, help="of every case, instead of its own")
     parser.add_argument("--rounds", type=int, help="of every case, instead of its own")
     parser.add_argument("--list", action="store_true", help="print the names of the cases")
@@ -56,26 +57,43 @@ def main(found: Sequence[Case], arguments: Sequence[str] | None = None) -> int:
         with open(options.against, encoding="utf-8") as file:  # noqa: PTH123
             before = file.read()
     report = table.Report(machine=table.machine(options.commit))
-    for case in found:
-        if options.only and case.name not in options.only:
-            continue
-        began = time.monotonic()
+    chosen = [case for case in found if not options.only or case.name in options.only]
+    for case in chosen:
         size = options.size or (case.quick if options.quick else case.full)
         rounds = options.rounds or (case.quick_rounds if options.quick else case.rounds)
-        print(f"{case.name}: size {size:,}, rounds {rounds}", end="", file=sys.stderr, flush=True)
-        try:
-            report.results += measure(case, size, rounds)
-        except Exception as error:  # noqa: BLE001 the others are measured all the same
-            traceback.print_exc()
-            report.failures[case.name] = f"{type(error).__name__}: {error}"
-        print(f", {time.monotonic() - began:.0f} s", file=sys.stderr, flush=True)
-    earlier = None if before is None else table.earlier(before, report.results)
+        report.results += _measured(case, size, rounds, report.failures)
+    if options.plot is not None:
+        for case in chosen:
+            for size in case.sizes:
+                report.curves += _measured(case, size, case.quick_rounds, report.failures)
+        _write(options.plot, plot.draw(report.curves))
     if options.json is not None:
-        with open(options.json, "a", encoding="utf-8") as file:  # noqa: PTH123
-            os.ftruncate(file.fileno(), 0)
-            file.write(report.encode())
+        _write(options.json, report.encode().encode())
+    earlier = None if before is None else table.earlier(before, report.results)
     print(report.table(earlier), end="")
     return 1 if report.failures else 0
+
+
+def _measured(
+    case: Case, size: int, rounds: int, failures: MutableMapping[str, str]
+) -> Sequence[Result]:
+    """Returns what `measure` returns, nothing if it fails: then the reason is in `failures`."""
+    began = time.monotonic()
+    print(f"{case.name}: size {size:,}, rounds {rounds}", end="", file=sys.stderr, flush=True)
+    try:
+        return measure(case, size, rounds)
+    except Exception as error:  # noqa: BLE001 the others are measured all the same
+        traceback.print_exc()
+        failures[case.name] = f"{type(error).__name__}: {error}"
+        return ()
+    finally:
+        print(f", {time.monotonic() - began:.0f} s", file=sys.stderr, flush=True)
+
+
+def _write(place: int | str, content: bytes) -> None:
+    with open(place, "ab") as file:  # noqa: PTH123
+        os.ftruncate(file.fileno(), 0)
+        file.write(content)
 
 
 if __name__ == "__main__":

@@ -26,27 +26,18 @@ class Report:
 
     machine: Mapping[str, str]
     results: list[Result] = field(default_factory=list)
+    curves: list[Result] = field(default_factory=list)
+    """Results of other sizes, for the plot."""
     failures: dict[str, str] = field(default_factory=dict)
     """Why a case could not be measured, by its name."""
 
     def encode(self) -> str:
-        rows = [
-            {
-                "case": one.case,
-                "figure": one.figure.name,
-                "against": one.figure.against,
-                "unit": one.figure.unit,
-                "goal": goal(one.figure),
-                "size": one.size,
-                "ours": one.ours,
-                "theirs": one.theirs,
-                "ratio": one.ratio,
-                "reached": one.reached,
-                "pairs": [list(pair) for pair in one.pairs],
-            }
-            for one in self.results
-        ]
-        document = {"machine": self.machine, "results": rows, "failures": self.failures}
+        document = {
+            "machine": self.machine,
+            "results": [_encoded(one) for one in self.results],
+            "curves": [_encoded(one) for one in self.curves],
+            "failures": self.failures,
+        }
         return json.dumps(document, indent=1) + "\n"
 
     def table(self, before: Mapping[tuple[str, str], Result] | None = None) -> str:
@@ -143,6 +134,22 @@ def number(value: float) -> str:
     whole = size >= 100 or value == round(value)
     digits = 0 if whole else 1 if size >= 10 else 2 if size >= 0.1 else 4
     return f"{value:,.{digits}f}"
+
+
+def _encoded(one: Result) -> dict[str, object]:
+    return {
+        "case": one.case,
+        "figure": one.figure.name,
+        "against": one.figure.against,
+        "unit": one.figure.unit,
+        "goal": goal(one.figure),
+        "size": one.size,
+        "ours": one.ours,
+        "theirs": one.theirs,
+        "ratio": one.ratio,
+        "reached": one.reached,
+        "pairs": [list(pair) for pair in one.pairs],
+    }
 
 
 def _row(one: Result) -> list[str]:

@@ -6,11 +6,12 @@ import json
 import math
 import os
 from collections.abc import AsyncGenerator, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from tests.bench import run, table
+from tests.bench import plot, run, table
 from tests.bench.case import (
     NO_GOAL,
     Case,
@@ -194,6 +195,30 @@ def test_files_may_be_descriptors_of_the_caller(tmp_path: Path) -> None:
     descriptor = os.open(tmp_path / "run.json", os.O_CREAT | os.O_WRONLY | os.O_APPEND)
     assert run.main([Rounds().case()], ["--json", str(descriptor)]) == 0
     assert len(json.loads((tmp_path / "run.json").read_text())["results"]) == 2
+
+
+def test_curves_are_multiples_of_the_smallest_size() -> None:
+    figure, other = Figure("time", "other", "ms"), Figure("memory", "other", "MiB")
+    results = [
+        Result(case="c", figure=figure, size=size, pairs=[Pair(value, 1)] * 3)
+        for size, value in ((1000, 6), (100, 3), (10_000, 9))
+    ]
+    alone = Result(case="c", figure=other, size=5, pairs=[Pair(1, 1)])
+    nothing = [Result(case="none", figure=figure, size=size, pairs=[Pair(0, 1)]) for size in (1, 2)]
+    lines = plot.curves([*results, alone, *nothing])
+    assert lines == {"c: time": [(100, 1), (1000, 2), (10_000, 3)]}
+
+
+def test_a_plot_shows_each_curve(tmp_path: Path) -> None:
+    case = replace(Rounds().case(), sizes=(10, 100, 1000))
+    drawing, values = tmp_path / "cost.svg", tmp_path / "run.json"
+    assert run.main([case], ["--plot", str(drawing), "--json", str(values)]) == 0
+    text = drawing.read_text()
+    assert text.startswith("<?xml")
+    assert "rounds: up" in text
+    assert "kozea.github.io" not in text  # a script that a browser would fetch
+    sizes = [row["size"] for row in json.loads(values.read_text())["curves"]]
+    assert sizes == [10, 10, 100, 100, 1000, 1000]
 
 
 def test_every_module_of_the_benchmark_brings_its_cases() -> None:

@@ -57,7 +57,7 @@ def bare_version(folder: Path) -> Iterator[Served]:
 
 async def serve(socket: str) -> None:
     server = grpc.aio.server()
-    clara_pb2_grpc.add_ClaraServicer_to_server(Bare(), server)
+    clara_pb2_grpc.add_ClaraServicer_to_server(Bare(), server)  # type: ignore[abstract]
     server.add_insecure_port(f"unix:{socket}")
     await server.start()
     await server.wait_for_termination()

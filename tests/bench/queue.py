@@ -130,9 +130,9 @@ async def compared(long: int) -> AsyncGenerator[Sequence[Pair], None]:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         devices = []
-        for side in ("long", "short"):
-            (folder / side).mkdir()
-            device = Device(folder / side, max_operators=1)
+        for place in ("long", "short"):
+            (folder / place).mkdir()
+            device = Device(folder / place, max_operators=1)
             device.runner.add_image("copy:1", copy)
             device.runner.block("only")
             devices.append(device)

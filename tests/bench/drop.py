@@ -86,7 +86,7 @@ def pairs(_: int) -> Pairs:
         (site.state / "inbox" / "drop").mkdir(parents=True, exist_ok=True)
         number = 0
         while True:
-            theirs = podman_run(1, f"{IMAGE}:1", ("clock", "/tmp/time"))
+            theirs = podman_run(1, image=f"{IMAGE}:1", command=("clock", "/tmp/time"))
             ours = dropped(site.state, number := number + 1) - SETTLE
             yield [Pair(ours * 1000, theirs * 1000)]
 

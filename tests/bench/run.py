@@ -20,11 +20,11 @@ from tests.bench import plot, table
 from tests.bench.case import Case, Result, measure
 
 
-def cases() -> list[Case]:
-    """Returns the `CASES` of the modules of this package, in the order of their names."""
+def cases(constant: str = "CASES") -> list[Case]:
+    """Returns the cases of a constant of this package's modules, in the order of their names."""
     names = sorted(module.name for module in pkgutil.iter_modules(tests.bench.__path__))
     modules = [importlib.import_module(f"tests.bench.{name}") for name in names]
-    return [case for module in modules for case in getattr(module, "CASES", ())]
+    return [case for module in modules for case in getattr(module, constant, ())]
 
 
 def _file(text: str) -> int | str:
@@ -36,6 +36,7 @@ def _arguments(arguments: Sequence[str] | None, names: Sequence[str]) -> argpars
     parser = argparse.ArgumentParser(prog="build/bench", description="Measures claraedge.")
     parser.add_argument("--quick", action="store_true", help="smaller sizes and fewer rounds")
     parser.add_argument("--only", metavar="NAME", action="append", choices=names, help="a case")
+    parser.add_argument("--peers", action="store_true", help="other engines instead; installs them")
     parser.add_argument("--against", metavar="FILE", type=_file, help="an earlier --json FILE")
     parser.add_argument("--json", metavar="FILE", type=_file, help="write all values there")
     parser.add_argument("--plot", metavar="FILE", type=_file, help="draw cost against size (SVG)")
@@ -97,4 +98,4 @@ def _write(place: int | str, content: bytes) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main(cases()))
+    sys.exit(main(cases("PEERS" if "--peers" in sys.argv else "CASES")))

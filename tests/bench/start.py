@@ -41,6 +41,7 @@ Edges: TypeAlias = Mapping[str, Sequence[str]]
 
 DEFAULT = "host"
 NOTHING = ("true",)
+PODMAN_RUN = ("podman", "run", "--rm", "--network", "none")
 A_FILE = ("cp", "/bin/busybox", "/out/file")
 CHAIN: Edges = {"a": (), "b": ("a",), "c": ("b",)}
 FOUR: Edges = dict.fromkeys("abcd", ())
@@ -119,16 +120,11 @@ class Daemon:
         raise AssertionError("the watch ended")
 
 
-def podman_run(count: int, image: str = f"{IMAGE}:1", command: Sequence[str] = NOTHING) -> float:
+def podman_run(count: int, *, image: str = f"{IMAGE}:1", command: Sequence[str] = NOTHING) -> float:
     """Runs `podman run --rm` `count` times in sequence; returns the time in seconds."""
     begin = time.perf_counter()
     for _ in range(count):
-        subprocess.run(
-            ["podman", "run", "--rm", "--network", "none", image, *command],
-            check=True,
-            cwd="/",
-            capture_output=True,
-        )
+        subprocess.run([*PODMAN_RUN, image, *command], check=True, cwd="/", capture_output=True)
     return time.perf_counter() - begin
 
 

@@ -221,11 +221,13 @@ def test_a_plot_shows_each_curve(tmp_path: Path) -> None:
     assert sizes == [10, 10, 100, 100, 1000, 1000]
 
 
-def test_every_module_of_the_benchmark_brings_its_cases() -> None:
-    names = [case.name for case in run.cases()]
-    assert "intake" in names
+@pytest.mark.parametrize(("constant", "one"), [("CASES", "intake"), ("PEERS", "snakemake")])
+def test_every_module_of_the_benchmark_brings_its_cases(constant: str, one: str) -> None:
+    found = run.cases(constant)
+    names = [case.name for case in found]
+    assert one in names
     assert len(set(names)) == len(names)
-    for case in run.cases():
+    for case in found:
         figures = [figure.name for figure in case.figures]
         assert len(set(figures)) == len(figures) > 0, case.name
 

@@ -160,13 +160,13 @@ async def compared(long: int) -> AsyncGenerator[Sequence[Pair], None]:
 
 async def memory_of_jobs(side: Side) -> float:
     """Fills a queue; returns the bytes of each queued job."""
-    few = min(side.length, 500)  # heads and SQLite caches do not count as memory of jobs
+    few = min(side.length // 2, 500)  # heads and SQLite caches do not count as memory of jobs
     await side.fill(few)
     await asyncio.sleep(0.5)
     tracemalloc.start()
     before = memory()
     await side.fill(side.length - side.queued)
-    bytes_each = (memory() - before) / max(1, side.length - few)
+    bytes_each = (memory() - before) / (side.length - few)
     tracemalloc.stop()
     return bytes_each
 

@@ -57,6 +57,7 @@ def main(found: Sequence[Case], arguments: Sequence[str] | None = None) -> int:
     if options.against is not None:  # first: it may be the file that --json replaces
         with open(options.against, encoding="utf-8") as file:  # noqa: PTH123
             before = file.read()
+        table.earlier(before, ())  # raises now, not after the last case
     report = table.Report(machine=table.machine(options.commit))
     chosen = [case for case in found if not options.only or case.name in options.only]
     for case in chosen:
@@ -67,11 +68,12 @@ def main(found: Sequence[Case], arguments: Sequence[str] | None = None) -> int:
         for case in chosen:
             for size in case.sizes:
                 report.curves += _measured(case, size, case.quick_rounds, report.failures)
-        _write(options.plot, plot.draw(report.curves))
+    earlier = None if before is None else table.earlier(before, report.results)
+    print(report.table(earlier), end="", flush=True)
     if options.json is not None:
         _write(options.json, report.encode().encode())
-    earlier = None if before is None else table.earlier(before, report.results)
-    print(report.table(earlier), end="")
+    if options.plot is not None:
+        _write(options.plot, plot.draw(report.curves))
     return 1 if report.failures else 0
 
 

@@ -201,18 +201,25 @@ class Inbox:
 
     async def items(self, state: ItemState | None = None) -> Sequence[Item]:
         """Returns the items of a state, or all, ordered by the time first seen, then by name."""
-        rows = await self._database.read(lambda tx: records.items(tx, None))
+        rows = await self._database.read(lambda tx: records.items(tx, state))
         blocked_by = self._blocked_by()
         known = [self._intake.overlay(item, blocked_by) for item in rows]
         present = {item.id for item in known}
-        known += [item for item in self._room.items(blocked_by) if item.id not in present]
-        known += self._left_out.items()
+        known += [item for item in self._unrecorded(blocked_by) if item.id not in present]
         known.sort(key=lambda item: (item.first_seen, item.raw_name))
         return [item for item in known if state is None or item.state is state]
 
+    def _unrecorded(self, blocked_by: str | None) -> list[Item]:
+        """Returns what lies in the inbox, and may have no row."""
+        return self._room.items(blocked_by) + self._left_out.items()
+
     async def item(self, item: str) -> Item:
         """Returns the item of this id. Raises ItemNotFoundError."""
-        for found in await self.items():
+        recorded = await self._database.read(lambda tx: records.item(tx, item))
+        blocked_by = self._blocked_by()
+        if recorded is not None:
+            return self._intake.overlay(recorded, blocked_by)
+        for found in self._unrecorded(blocked_by):
             if found.id == item:
                 return found
         raise ItemNotFoundError(

@@ -250,9 +250,24 @@ def state(tx: Transaction, item: str) -> ItemState | None:
 
 
 def items(tx: Transaction, wanted: ItemState | None) -> Sequence[Item]:
-    """Returns the items of a state, or all, in the order of their claims."""
-    rows = tx.rows("items", state=None if wanted is None else wanted.value)
-    return [_item(row) for row in rows]
+    """Returns all items that may be in a state, in the order of their claims; None: any state.
+
+    Those that are neither delivered nor failed are returned for each state that they may have.
+    """
+    match wanted:
+        case None | ItemState.DELIVERED:
+            query = "all_items"
+        case ItemState.FAILED:
+            query = "failed_items"
+        case _:
+            query = "open_items"
+    return [_item(row) for row in tx.rows(query)]
+
+
+def item(tx: Transaction, item: str) -> Item | None:
+    """Returns the item of this id, or None where there is no such row."""
+    row = tx.row("item", id=item)
+    return None if row is None else _item(row)
 
 
 def _options(row: Row) -> ItemOptions:

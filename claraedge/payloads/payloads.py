@@ -7,7 +7,15 @@ import contextlib
 import logging
 import os
 import sqlite3
-from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import (
+    AsyncGenerator,
+    Awaitable,
+    Callable,
+    Collection,
+    Iterable,
+    Mapping,
+    Sequence,
+)
 from contextlib import aclosing
 from io import FileIO
 from pathlib import Path
@@ -88,31 +96,38 @@ class Payloads:
 
     async def prepare(self) -> None:
         """Prepares the start: creates folders, and removes what interrupted uploads left."""
-        known = await self._database.read(lambda tx: {row["id"] for row in tx.rows("payloads")})
+        names = await in_thread(self.tree.names)
+        found = await self._database.read(lambda tx: records.named(tx, names))
         disposable = await self._database.read(lambda tx: disposables.of(tx, "payloads"))
-        deleted = await self._database.read(
-            lambda tx: {f"payloads/{row['id']}" for row in tx.rows("deleted_payloads")}
-        )
+        deleted = {f"payloads/{payload}" for payload in found.deleted}
         await in_thread(
             self.tree.prepare,
-            known,
+            found.known,
             disposable=disposable | deleted,
-            claimed=await self._database.read(_claimed),
+            claimed=found.claimed,
         )
 
         def stored(tx: Transaction) -> list[Payload]:
             return [records.get(tx, row["id"]) for row in tx.rows("open_payloads")]
 
-        for payload in await self._database.read(stored):
-            self._from_before.add(payload.id)
-            blobs = [file.blob for file in payload.files]
-            await in_thread(self.tree.sweep, payload.id, blobs, disposable)
-            for why in await in_thread(self.tree.damage, payload.id, payload.files):
-                _log.error("a file is damaged: %s", why, extra={"payload": payload.id})
-                self._damaged.setdefault(payload.id, why)
+        payloads = await self._database.read(stored)
+        self._from_before = {payload.id for payload in payloads}
+        for payload, why in await in_thread(self._sweep, payloads, disposable):
+            _log.error("a file is damaged: %s", why, extra={"payload": payload})
+            self._damaged.setdefault(payload, why)
         if disposable:
             with contextlib.suppress(StorageFullError):  # the next start drops them
                 await self._database.write(lambda tx: disposables.drop_all(tx, "payloads"))
+
+    def _sweep(
+        self, payloads: Iterable[Payload], disposable: Collection[str]
+    ) -> list[tuple[str, str]]:
+        """Removes blobs without a row; returns payloads with what is wrong with their files."""
+        damaged = []
+        for payload in payloads:
+            self.tree.sweep(payload.id, [file.blob for file in payload.files], disposable)
+            damaged += [(payload.id, why) for why in self.tree.damage(payload.id, payload.files)]
+        return damaged
 
     def warnings(self) -> Sequence[str]:
         """Returns payloads that were found damaged at the start, for `claraedge status`."""
@@ -338,12 +353,6 @@ class Payloads:
         return Upload(
             self._database, self.tree, found, self._new_id(), self._blocked_by, self._lists.changing
         )
-
-
-def _claimed(tx: Transaction) -> dict[str, bool]:
-    """Returns items that became no job -> whether they may still become one."""
-    rows = tx.rows("items_without_payload")
-    return {row["id"]: row["state"] in ("claimed", "parked") for row in rows}
 
 
 def _open(path: Path) -> FileIO:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 
 from claraedge import metadata
 from claraedge.errors import FileCollisionError, PayloadNotFoundError, PayloadStateError
@@ -34,6 +36,33 @@ def get(tx: Transaction, payload: str, *, with_files: bool = True) -> Payload:
         job=row["job"],
         files=files,
         metadata=metadata.read(tx, payload),
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Named:
+    """What the database knows of some names of folders."""
+
+    known: frozenset[str]
+    """Payloads that exist."""
+    deleted: frozenset[str]
+    """Payloads that were deleted."""
+    claimed: Mapping[str, bool]
+    """Items that became no job -> whether they may still become one."""
+
+
+def named(tx: Transaction, names: Iterable[str]) -> Named:
+    """Returns which of the names are those of payloads or of items without a payload."""
+    present = [name for name in names if name.isascii()]
+    rows = tx.rows("payloads_named", names=json.dumps(present))
+    others = json.dumps(list(set(present) - {row["id"] for row in rows}))
+    return Named(
+        known=frozenset(row["id"] for row in rows if row["deleted"] is None),
+        deleted=frozenset(row["id"] for row in rows if row["deleted"] is not None),
+        claimed={
+            row["id"]: row["state"] in ("claimed", "parked")
+            for row in tx.rows("items_named", names=others)
+        },
     )
 
 

@@ -60,6 +60,13 @@ class PayloadTree:
         self._spool = state / "spool"
         self._unknown = Unknown(state)
 
+    def names(self) -> list[str]:
+        """Returns the names of the folders of all payloads; empty before the first `prepare`."""
+        try:
+            return os.listdir(self.payloads)
+        except FileNotFoundError:
+            return []
+
     def prepare(
         self,
         known: Container[str],
@@ -78,9 +85,10 @@ class PayloadTree:
         files.make_folders(self.removed)
         remove(self.uploads)
         files.make_folders(self.uploads)
-        for folder in self.payloads.iterdir():
-            if folder.name in known:
+        for name in self.names():
+            if name in known:
                 continue
+            folder = self.payloads / name
             if (
                 _path(folder.name) in disposable
                 or (folder.name in claimed and self._is_of_item(folder, claimed[folder.name]))

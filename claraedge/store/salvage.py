@@ -257,3 +257,9 @@ def _complete(target: sqlite3.Connection) -> None:
             " SELECT ?, count(*), coalesce(sum(size), 0) FROM kept WHERE kind = ?",
             (kind, kind),
         )
+    target.execute("DELETE FROM artifact_totals")
+    target.execute(
+        "INSERT INTO artifact_totals (jobs, payloads, payload_bytes, logs, log_bytes)"
+        " SELECT count(*), count(payload), coalesce(sum(payload_size), 0),"
+        " coalesce(sum(logs), 0), coalesce(sum(log_size), 0) FROM artifacts"
+    )

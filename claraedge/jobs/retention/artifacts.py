@@ -7,6 +7,7 @@ next start sweeps the rest), logs before the row that records it, and a job's ow
 from __future__ import annotations
 
 import logging
+import math
 import sys
 from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
@@ -20,7 +21,7 @@ from claraedge.fs.walking import size_alone
 from claraedge.jobs import records
 from claraedge.jobs.logs.logs import JobLogs
 from claraedge.jobs.model import JobStatus
-from claraedge.jobs.retention.keeping import Artifact, Totals, oldest_first
+from claraedge.jobs.retention.keeping import AllTotals, Artifact, Totals, oldest_first
 from claraedge.payloads.payloads import Payloads
 from claraedge.store.database import Database, Row, Transaction
 from claraedge.suspects import UNRECORDED, Suspects, Work
@@ -31,7 +32,6 @@ _log = logging.getLogger(__name__)
 _PAGE, _MEASURED, _STEP = 500, 200, 20
 #: A surplus that includes all artifacts.
 ALL = Totals(count=sys.maxsize)
-ALWAYS = float("inf")
 
 MayGo: TypeAlias = Callable[[Artifact], bool]
 
@@ -59,47 +59,54 @@ class Artifacts:
         ):
             await self._record(await in_cancellable_thread(self._sizes, rows))
 
-    async def totals(self, query: str) -> Totals:
-        """Returns the total of one kind; `query`: the name of a `..._totals` query."""
-        row = await self._database.read(lambda tx: tx.row(query))
-        assert row is not None, "an aggregate has one row"
-        return Totals(count=row["count"], size=row["size"])
+    async def totals(self) -> AllTotals:
+        """Returns the totals of all kinds."""
+        row = await self._database.read(lambda tx: tx.row("artifact_totals"))
+        assert row is not None, "the schema adds it"
+        return AllTotals(
+            payloads=Totals(count=row["payloads"], size=row["payload_bytes"]),
+            logs=Totals(count=row["logs"], size=row["log_bytes"]),
+            jobs=Totals(count=row["jobs"]),
+        )
 
     async def remove_payloads(
-        self, over: Totals, before: float = ALWAYS, may_go: MayGo = lambda _: True
+        self, over: Totals, before: float | None = None, may_go: MayGo = lambda _: True
     ) -> Totals:
         """Removes the oldest payloads until no surplus `over` is left.
 
         Payloads that a client reads now are kept. `before`: only of jobs that stopped before that
-        Unix time (seconds). Returns the removed total.
+        Unix time (seconds); None: of any. Returns the removed total.
         """
-        return await self._remove("oldest_payloads", self._drop_payloads, over, before, may_go)
+        queries = ("oldest_payloads", "aged_payloads")
+        return await self._remove(queries, self._drop_payloads, over, before, may_go)
 
     async def remove_logs(
-        self, over: Totals, before: float = ALWAYS, may_go: MayGo = lambda _: True
+        self, over: Totals, before: float | None = None, may_go: MayGo = lambda _: True
     ) -> Totals:
         """Removes the logs of the oldest jobs, as `remove_payloads` does."""
-        return await self._remove("oldest_logs", self._drop_logs, over, before, may_go)
+        queries = ("oldest_logs", "aged_logs")
+        return await self._remove(queries, self._drop_logs, over, before, may_go)
 
-    async def remove_jobs(self, over: Totals, before: float = ALWAYS) -> Totals:
+    async def remove_jobs(self, over: Totals, before: float | None = None) -> Totals:
         """Removes the oldest jobs with all their artifacts, as `remove_payloads` does."""
-        return await self._remove("oldest_jobs", self._drop_jobs, over, before, lambda _: True)
+        queries = ("oldest_jobs", "aged_jobs")
+        return await self._remove(queries, self._drop_jobs, over, before, lambda _: True)
 
     async def _remove(
         self,
-        query: str,
+        queries: tuple[str, str],
         drop: Callable[[Sequence[Artifact]], Awaitable[Sequence[Artifact]]],
         over: Totals,
-        before: float,
+        before: float | None,
         may_go: MayGo,
     ) -> Totals:
         removed = Totals()
-        after = 0
+        last: Artifact | None = None
         while not (over - removed).is_none:
-            page = await self._page(query, after, before)
+            page = await self._page(queries, last, before)
             if not page:
                 break
-            after = page[-1].sequence
+            last = page[-1]
             while not (over - removed).is_none:
                 read = self._payloads.readers.present()
                 free = [i for i in page if i.payload not in read and may_go(i)]
@@ -111,11 +118,23 @@ class Artifacts:
                 removed += Totals(count=len(gone), size=sum(artifact.size for artifact in gone))
         return removed
 
-    async def _page(self, query: str, after: int, before: float) -> Sequence[Artifact]:
-        rows = await self._database.read(
-            lambda tx: tx.rows(query, after=after, before=before, limit=_PAGE)
-        )
-        return [_artifact(row) for row in rows]
+    async def _page(
+        self, queries: tuple[str, str], last: Artifact | None, before: float | None
+    ) -> Sequence[Artifact]:
+        """Returns the next artifacts after `last`: in the order of the ends, or by their age.
+
+        `queries`: the names of the queries for both.
+        """
+        by_end, by_age = queries
+        after = 0 if last is None else last.sequence
+        since = -math.inf if last is None else last.stopped
+
+        def work(tx: Transaction) -> list[Row]:
+            if before is None:
+                return tx.rows(by_end, after=after, limit=_PAGE)
+            return tx.rows(by_age, since=since, after=after, before=before, limit=_PAGE)
+
+        return [_artifact(row) for row in await self._database.read(work)]
 
     async def _drop_payloads(self, artifacts: Sequence[Artifact]) -> Sequence[Artifact]:
         gone = await self._payloads.delete_unneeded([i.payload for i in artifacts if i.payload])

@@ -52,6 +52,16 @@ class Totals:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class AllTotals:
+    """The totals of all artifacts, by kind."""
+
+    payloads: Totals
+    logs: Totals
+    jobs: Totals
+    """Without a size."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Artifact:
     """An artifact of a stopped job, of one kind, that no delivery needs any more."""
 

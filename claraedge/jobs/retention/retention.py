@@ -139,13 +139,13 @@ class Retention:
     async def _by_amount(self) -> Removed:
         rules, artifacts = self._rules, self._artifacts
         jobs = payloads = logs = Totals()
-        over = surplus(await artifacts.totals("job_totals"), rules.jobs)
+        over = surplus((await artifacts.totals()).jobs, rules.jobs)
         if not over.is_none:
             jobs = await artifacts.remove_jobs(over)
-        over = surplus(await artifacts.totals("payload_totals"), rules.payloads)
+        over = surplus((await artifacts.totals()).payloads, rules.payloads)
         if not over.is_none:
             payloads = await artifacts.remove_payloads(over)
-        over = surplus(await artifacts.totals("log_totals"), rules.logs)
+        over = surplus((await artifacts.totals()).logs, rules.logs)
         if not over.is_none:
             logs = await artifacts.remove_logs(over)
         return _sum(payloads, logs, jobs)

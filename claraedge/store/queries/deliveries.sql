@@ -12,8 +12,8 @@ UPDATE deliveries SET state = 'done', reason = '', path = :path, size = :size WH
 
 -- name: deliveries_due
 SELECT d.*, j.status, i.name AS item_name, i.folder AS item_folder, i.first_seen, i.keep_originals_days
-FROM deliveries d JOIN jobs j ON j.id = d.job LEFT JOIN inbox_items i ON i.id = d.item
-WHERE d.state IN ('due', 'parked') AND (j.status = :status) = :healthy ORDER BY j.sequence;
+FROM deliveries d INDEXED BY deliveries_due JOIN jobs j ON j.id = d.job LEFT JOIN inbox_items i ON i.id = d.item
+WHERE d.state <> 'done' AND d.state IN ('due', 'parked') AND (j.status = :status) = :healthy ORDER BY j.sequence;
 
 -- name: delivery
 SELECT d.*, j.status, i.name AS item_name, i.folder AS item_folder, i.first_seen, i.keep_originals_days

@@ -12,16 +12,14 @@ DELETE FROM events
 WHERE time < :before OR number <= (SELECT seq FROM sqlite_sequence WHERE name = 'events') - :keep;
 
 -- name: snapshot_open_jobs
-SELECT 'job' AS kind, e.job, e.body FROM job_event e JOIN jobs j ON j.id = e.subject
+SELECT 'job' AS kind, e.job, e.body FROM jobs j INDEXED BY jobs_open JOIN job_event e ON e.subject = j.id
 WHERE j.state < 3 ORDER BY j.sequence;
 
 -- name: snapshot_job
 SELECT 'job' AS kind, job, body FROM job_event WHERE subject = :job;
 
 -- name: snapshot_operators
-SELECT 'operator' AS kind, e.job, e.body FROM operator_event e
-JOIN operators o ON e.subject = o.job || '/' || o.position
-WHERE o.job = :job ORDER BY o.position;
+SELECT 'operator' AS kind, job, body FROM operator_event WHERE job = :job ORDER BY position;
 
 -- name: snapshot_messages
 SELECT 'message' AS kind, job, json_object('job', job, 'text', text) AS body
@@ -32,5 +30,6 @@ SELECT 'pipeline' AS kind, e.job, e.body FROM pipeline_event e JOIN pipelines p 
 WHERE p.removed IS NULL ORDER BY p.sequence;
 
 -- name: snapshot_items
-SELECT 'item' AS kind, e.job, e.body FROM item_event e JOIN inbox_items i ON i.id = e.subject
+SELECT 'item' AS kind, e.job, e.body
+FROM inbox_items i INDEXED BY inbox_items_open JOIN item_event e ON e.subject = i.id
 WHERE i.state NOT IN ('delivered', 'failed') ORDER BY i.sequence;

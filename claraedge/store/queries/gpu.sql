@@ -1,2 +1,2 @@
 -- name: operator_containers
-SELECT container, job, name FROM operators WHERE status = 2 AND container IS NOT NULL;
+SELECT container, job, name FROM operators INDEXED BY operators_running WHERE status = 2 AND container IS NOT NULL;

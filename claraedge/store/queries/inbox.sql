@@ -23,18 +23,30 @@ UPDATE inbox_items SET state = 'failed', reason = :reason, remedy = '', path = :
 WHERE id = :id AND state IN ('claimed', 'parked');
 
 -- name: claimed_items
-SELECT * FROM inbox_items WHERE state IN ('claimed', 'parked') ORDER BY sequence;
+SELECT * FROM inbox_items
+WHERE state NOT IN ('delivered', 'failed') AND state IN ('claimed', 'parked') ORDER BY sequence;
 
--- name: items
+-- name: all_items
 SELECT i.*, d.reason AS delivery_reason FROM inbox_items i LEFT JOIN deliveries d ON d.job = i.job
-WHERE i.state = COALESCE(:state, i.state) ORDER BY i.sequence;
+ORDER BY i.sequence;
+
+-- name: open_items
+SELECT i.*, d.reason AS delivery_reason
+FROM inbox_items i INDEXED BY inbox_items_open LEFT JOIN deliveries d ON d.job = i.job
+WHERE i.state NOT IN ('delivered', 'failed') ORDER BY i.sequence;
+
+-- name: failed_items
+SELECT i.*, d.reason AS delivery_reason
+FROM inbox_items i INDEXED BY inbox_items_failed LEFT JOIN deliveries d ON d.job = i.job
+WHERE i.state = 'failed' ORDER BY i.sequence;
 
 -- name: item
-SELECT * FROM inbox_items WHERE id = :id;
+SELECT i.*, d.reason AS delivery_reason FROM inbox_items i LEFT JOIN deliveries d ON d.job = i.job
+WHERE i.id = :id;
 
 -- name: earlier_part
 SELECT job FROM inbox_items
-WHERE name = :name AND folder = :folder AND id <> :id AND members <> x'' AND job IS NOT NULL
+WHERE name = :name AND folder = :folder AND id <> :id AND members <> X'' AND job IS NOT NULL
 ORDER BY sequence DESC LIMIT 1;
 
 -- name: done_before
@@ -60,7 +72,7 @@ UPDATE inbox_items SET removed = :now WHERE id = :id AND removed IS NULL;
 UPDATE inbox_items SET reason = :reason, changed = :now WHERE id = :id AND state = 'failed';
 
 -- name: seen
-SELECT * FROM inbox_seen WHERE id NOT IN (SELECT id FROM inbox_items);
+SELECT * FROM inbox_seen WHERE NOT EXISTS (SELECT 1 FROM inbox_items i WHERE i.id = inbox_seen.id);
 
 -- name: see
 INSERT OR REPLACE INTO inbox_seen (id, folder, name, first_seen) VALUES (:id, :folder, :name, :first_seen);
@@ -69,4 +81,4 @@ INSERT OR REPLACE INTO inbox_seen (id, folder, name, first_seen) VALUES (:id, :f
 DELETE FROM inbox_seen WHERE id = :id;
 
 -- name: unsee_claimed
-DELETE FROM inbox_seen WHERE id IN (SELECT id FROM inbox_items);
+DELETE FROM inbox_seen WHERE EXISTS (SELECT 1 FROM inbox_items i WHERE i.id = inbox_seen.id);

@@ -62,9 +62,10 @@ UPDATE jobs SET ending = :status WHERE id = :id AND state < 3;
 
 -- name: status_counts
 SELECT
-    (SELECT COUNT(*) FROM jobs WHERE state = 1 AND queue_position IS NOT NULL) AS pending,
-    (SELECT COUNT(*) FROM jobs WHERE state = 2) AS running,
-    (SELECT COUNT(*) FROM inbox_items WHERE state = 'parked') AS parked,
+    (SELECT COUNT(*) FROM jobs WHERE state < 3 AND state = 1 AND queue_position IS NOT NULL) AS pending,
+    (SELECT COUNT(*) FROM jobs WHERE state < 3 AND state = 2) AS running,
+    (SELECT COUNT(*) FROM inbox_items
+        WHERE state NOT IN ('delivered', 'failed') AND state = 'parked') AS parked,
     (SELECT COUNT(*) FROM inbox_items WHERE state = 'failed' AND removed IS NULL) AS failed,
     (SELECT count FROM kept_totals WHERE kind = 'result') AS results,
     (SELECT size FROM kept_totals WHERE kind = 'result') AS result_bytes,
@@ -123,5 +124,5 @@ WHERE job = :job AND name = :name;
 UPDATE operators SET status = 1, started = NULL WHERE job = :job AND name = :name;
 
 -- name: running_containers
-SELECT o.job, o.name, o.attempt FROM operators o JOIN jobs j ON j.id = o.job
+SELECT o.job, o.name, o.attempt FROM operators o INDEXED BY operators_running JOIN jobs j ON j.id = o.job
 WHERE o.status = 2 AND j.state < 3;

@@ -19,18 +19,16 @@ DELETE FROM payload_files WHERE payload = :payload;
 -- name: payload_deleted
 UPDATE payloads SET deleted = :now, sealed = 1 WHERE id = :id AND deleted IS NULL;
 
--- name: payloads
-SELECT id FROM payloads WHERE deleted IS NULL;
+-- name: payloads_named
+SELECT id, deleted FROM payloads WHERE id IN (SELECT value FROM json_each(:names));
 
--- name: deleted_payloads
-SELECT id FROM payloads WHERE deleted IS NOT NULL;
-
--- name: items_without_payload
-SELECT id, state FROM inbox_items WHERE id NOT IN (SELECT id FROM payloads);
+-- name: items_named
+SELECT id, state FROM inbox_items WHERE id IN (SELECT value FROM json_each(:names));
 
 -- name: open_payloads
-SELECT p.id FROM payloads p LEFT JOIN jobs j ON j.payload = p.id
-WHERE p.deleted IS NULL AND (p.sealed = 0 OR j.state < 3);
+SELECT id FROM payloads WHERE type = 2 AND deleted IS NULL
+UNION
+SELECT p.id FROM jobs j JOIN payloads p ON p.id = j.payload WHERE j.state < 3 AND p.deleted IS NULL;
 
 -- name: payload_files
 SELECT name, size, mode, blob, sha256 FROM payload_files WHERE payload = :payload ORDER BY CAST(name AS BLOB);

@@ -12,10 +12,44 @@ CREATE TABLE artifacts (
     log_size INTEGER NOT NULL DEFAULT 0
 ) STRICT;
 CREATE UNIQUE INDEX artifacts_payload ON artifacts (payload) WHERE payload IS NOT NULL;
-CREATE INDEX artifacts_payloads ON artifacts (sequence, stopped, payload_size) WHERE payload IS NOT NULL;
-CREATE INDEX artifacts_logs ON artifacts (sequence, stopped, log_size) WHERE logs = 1;
+CREATE INDEX artifacts_payloads ON artifacts (sequence) WHERE payload IS NOT NULL;
+CREATE INDEX artifacts_logs ON artifacts (sequence) WHERE logs = 1;
 CREATE INDEX artifacts_unmeasured ON artifacts (sequence) WHERE measured = 0;
-CREATE INDEX artifacts_stopped ON artifacts (stopped);
+CREATE INDEX artifacts_by_age ON artifacts (stopped, sequence);
+CREATE INDEX artifacts_payloads_by_age ON artifacts (stopped, sequence) WHERE payload IS NOT NULL;
+CREATE INDEX artifacts_logs_by_age ON artifacts (stopped, sequence) WHERE logs = 1;
+
+-- Counts and bytes of all rows, so that a check of the limits reads one row.
+CREATE TABLE artifact_totals (
+    jobs INTEGER NOT NULL,
+    payloads INTEGER NOT NULL,
+    payload_bytes INTEGER NOT NULL,
+    logs INTEGER NOT NULL,
+    log_bytes INTEGER NOT NULL
+) STRICT;
+INSERT INTO artifact_totals (jobs, payloads, payload_bytes, logs, log_bytes) VALUES (0, 0, 0, 0, 0);
+
+CREATE TRIGGER artifacts_counted AFTER INSERT ON artifacts
+BEGIN
+    UPDATE artifact_totals SET jobs = jobs + 1,
+        payloads = payloads + (NEW.payload IS NOT NULL), payload_bytes = payload_bytes + NEW.payload_size,
+        logs = logs + NEW.logs, log_bytes = log_bytes + NEW.log_size;
+END;
+
+CREATE TRIGGER artifacts_recounted AFTER UPDATE OF payload, payload_size, logs, log_size ON artifacts
+BEGIN
+    UPDATE artifact_totals SET
+        payloads = payloads + (NEW.payload IS NOT NULL) - (OLD.payload IS NOT NULL),
+        payload_bytes = payload_bytes + NEW.payload_size - OLD.payload_size,
+        logs = logs + NEW.logs - OLD.logs, log_bytes = log_bytes + NEW.log_size - OLD.log_size;
+END;
+
+CREATE TRIGGER artifacts_discounted AFTER DELETE ON artifacts
+BEGIN
+    UPDATE artifact_totals SET jobs = jobs - 1,
+        payloads = payloads - (OLD.payload IS NOT NULL), payload_bytes = payload_bytes - OLD.payload_size,
+        logs = logs - OLD.logs, log_bytes = log_bytes - OLD.log_size;
+END;
 
 CREATE TRIGGER artifacts_of_job AFTER UPDATE OF state ON jobs
 WHEN OLD.state <> 3 AND NEW.state = 3

@@ -18,7 +18,7 @@ SELECT id AS subject, id AS job, json_object(
 ) AS body FROM jobs;
 
 CREATE VIEW operator_event AS
-SELECT job || '/' || position AS subject, job, json_object(
+SELECT job, position, json_object(
     'job', job, 'name', name, 'status', status, 'attempt', attempt, 'exit_code', exit_code
 ) AS body FROM operators;
 
@@ -65,7 +65,7 @@ WHEN OLD.status <> NEW.status
 BEGIN
     INSERT INTO events (time, kind, job, body)
     SELECT (julianday('now') - 2440587.5) * 86400.0, 'operator', job, body
-    FROM operator_event WHERE subject = NEW.job || '/' || NEW.position;
+    FROM operator_event WHERE job = NEW.job AND position = NEW.position;
 END;
 
 CREATE TRIGGER message_added AFTER INSERT ON job_messages BEGIN

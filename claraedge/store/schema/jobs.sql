@@ -6,8 +6,6 @@ CREATE TABLE jobs (
     pipeline_name TEXT NOT NULL,
     payload TEXT NOT NULL UNIQUE REFERENCES payloads (id),
     definition TEXT NOT NULL REFERENCES definitions (digest),
-    snapshot TEXT,                  -- the resolved pipeline, from Start on
-    variables TEXT,                 -- JSON object, from Start on
     state INTEGER NOT NULL,         -- numbers of the wire: 1 pending, 2 running, 3 stopped
     status INTEGER NOT NULL,        -- 1 healthy, 2 faulted, 3 canceled, 4 evicted, 5 terminated
     priority INTEGER NOT NULL,      -- 1 lower, 2 normal, 3 higher, 4 immediate
@@ -18,9 +16,18 @@ CREATE TABLE jobs (
     stopped REAL,
     ran REAL NOT NULL DEFAULT 0,    -- seconds that its operators have run
     ran_since REAL,                 -- BOOTTIME since which time is added to `ran`
-    ending INTEGER                  -- the status that a decision gives it when it ends
+    ending INTEGER,                 -- the status that a decision gives it when it ends
+    -- Large values are last: reading one of the others reads no further page.
+    variables TEXT,                 -- JSON object, from Start on
+    snapshot TEXT                   -- the resolved pipeline, from Start on
 ) STRICT;
 CREATE INDEX jobs_not_stopped ON jobs (queue_position) WHERE state < 3;
+CREATE INDEX jobs_open ON jobs (sequence) WHERE state < 3;
+CREATE INDEX jobs_unhealthy ON jobs (status) WHERE status > 1;
+CREATE INDEX jobs_of_pipeline ON jobs (pipeline);
+CREATE INDEX jobs_of_definition ON jobs (definition);   -- also for the foreign key
+CREATE INDEX jobs_by_creation ON jobs (created);
+CREATE INDEX jobs_by_end ON jobs (stopped) WHERE stopped IS NOT NULL;
 
 CREATE TABLE job_messages (
     job TEXT NOT NULL REFERENCES jobs (id),
@@ -49,3 +56,4 @@ CREATE TABLE operators (
     began REAL,                     -- BOOTTIME of the attempt's start
     PRIMARY KEY (job, position)
 ) STRICT, WITHOUT ROWID;
+CREATE INDEX operators_running ON operators (job) WHERE status = 2;

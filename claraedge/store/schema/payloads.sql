@@ -5,6 +5,8 @@ CREATE TABLE payloads (
     sealed INTEGER NOT NULL DEFAULT 0,  -- 1: clients can no longer change it
     deleted REAL
 ) STRICT, WITHOUT ROWID;
+CREATE INDEX payloads_reusable ON payloads (id) WHERE type = 2;
+CREATE INDEX payloads_deleted ON payloads (deleted) WHERE deleted IS NOT NULL;
 
 CREATE TABLE payload_files (
     payload TEXT NOT NULL REFERENCES payloads (id),

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import AsyncIterator, Iterator
 from contextlib import aclosing
 
 from claraedge.api.answers import ok
-from claraedge.api.translate import id_of, identifier, old_time, timestamp, unix_seconds
+from claraedge.api.translate import EPOCH, id_of, identifier, old_time, timestamp, unix_seconds
 from claraedge.blocking import in_thread
 from claraedge.errors import (
     InvalidJobIdError,
@@ -16,7 +17,8 @@ from claraedge.errors import (
     InvalidRequestError,
     PipelineLoadError,
 )
-from claraedge.jobs.jobs import JobFilter, Jobs, variables_of
+from claraedge.jobs.jobs import Jobs, variables_of
+from claraedge.jobs.listing import JobFilter, ListedJob
 from claraedge.jobs.model import Job, Priority
 from claraedge.pipelines.model import Pipeline
 from claraedge.wire.nvidia.clara.platform import common_pb2 as common
@@ -24,6 +26,7 @@ from claraedge.wire.nvidia.clara.platform import jobs_pb2 as wire
 
 #: Bytes of log text in one message.
 _LOG_CHUNK = 512 * 1024
+_OK = ok()
 
 
 class JobsServicer:
@@ -94,14 +97,15 @@ class JobsServicer:
             dag=await self._dag(job),
         )
 
-    async def List(self, request: wire.JobsListRequest) -> AsyncIterator[wire.JobsListResponse]:
+    async def List(self, request: wire.JobsListRequest) -> AsyncIterator[bytes]:
         empty = True
-        async with aclosing(self._jobs.select(_filter(request.filter))) as jobs:
-            async for job in jobs:
+        jobs = self._jobs.select(_filter(request.filter), _listed, sys.getsizeof)
+        async with aclosing(jobs) as messages:
+            async for message in messages:
                 empty = False
-                yield _listed(job)
+                yield message
         if empty:
-            yield wire.JobsListResponse(header=ok())
+            yield wire.JobsListResponse(header=_OK).SerializeToString()
 
     async def ReadLogs(
         self, request: wire.JobsReadLogsRequest
@@ -154,26 +158,28 @@ class JobsServicer:
             return []
 
 
-def _listed(job: Job) -> wire.JobsListResponse:
-    return wire.JobsListResponse(
-        header=ok(),
-        job_details=wire.JobsListResponse.JobDetails(
-            job_id=identifier(job.id),
-            payload_id=identifier(job.payload),
-            pipeline_id=identifier(job.pipeline),
-            job_name=job.name,
-            state=_state(job),
-            status=_status(job),
-            priority=_priority(job),
-            created=timestamp(job.created),
-            started=timestamp(job.started),
-            stopped=timestamp(job.stopped),
-            metadata=job.metadata,
-            timestamp_created=old_time(job.created),
-            timestamp_started=old_time(job.started),
-            timestamp_stopped=old_time(job.stopped),
-        ),
-    )
+def _listed(job: ListedJob) -> bytes:
+    """Returns the encoded message of a job. Fields are set in place, which is twice as fast."""
+    message = wire.JobsListResponse(header=_OK)
+    details = message.job_details
+    details.job_id.value = job.id
+    details.payload_id.value = job.payload
+    details.pipeline_id.value = job.pipeline
+    details.job_name = job.name
+    details.state = wire.JobState.ValueType(job.state)
+    details.status = wire.JobStatus.ValueType(job.status)
+    details.priority = wire.JobPriority.ValueType(job.priority)
+    details.created.value = int(job.created) + EPOCH
+    details.timestamp_created = old_time(job.created)
+    if job.started is not None:
+        details.started.value = int(job.started) + EPOCH
+        details.timestamp_started = old_time(job.started)
+    if job.stopped is not None:
+        details.stopped.value = int(job.stopped) + EPOCH
+        details.timestamp_stopped = old_time(job.stopped)
+    if job.metadata:
+        details.metadata.update(job.metadata)
+    return message.SerializeToString()
 
 
 def _batch(lines: Iterator[str]) -> list[str]:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from datetime import UTC, datetime
+from functools import lru_cache
 
 from google.protobuf.message import Message
 
@@ -45,8 +47,11 @@ def unix_seconds(timestamp: common.Timestamp) -> float:
 
 def old_time(seconds: float | None) -> str:
     """Formats Unix seconds in the deprecated string form of the API."""
-    if seconds is None:
-        return ""
+    return "" if seconds is None else _formatted(math.floor(seconds))
+
+
+@lru_cache(4096)
+def _formatted(seconds: int) -> str:
     return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%d %H:%M:%SZ")
 
 

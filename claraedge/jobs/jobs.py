@@ -15,8 +15,8 @@ from collections.abc import (
     Sequence,
 )
 from contextlib import aclosing
-from dataclasses import dataclass
 from functools import partial
+from typing import TypeVar
 
 from claraedge import metadata
 from claraedge.blocking import CancelFlag, in_cancellable_thread, in_thread, to_its_end
@@ -35,6 +35,7 @@ from claraedge.ids import NewId
 from claraedge.jobs import records
 from claraedge.jobs.engine.engine import Engine
 from claraedge.jobs.engine.waits import Wait, explained
+from claraedge.jobs.listing import OPEN, JobFilter, ListedJob, bounds, listing
 from claraedge.jobs.logs import history
 from claraedge.jobs.logs.logs import JobLogs
 from claraedge.jobs.model import Job, JobState, JobStatus, Priority
@@ -44,42 +45,15 @@ from claraedge.payloads.tree import PayloadTree
 from claraedge.pipelines.model import Pipeline, decode
 from claraedge.registry import pipelines as registry
 from claraedge.store import disposable
-from claraedge.store.database import Database, Row, Transaction
+from claraedge.store.database import Database, Transaction
 from claraedge.store.failures import reported_as
-from claraedge.store.pages import Listing, pages
+from claraedge.store.pages import pages
 
 _log = logging.getLogger(__name__)
 
+T = TypeVar("T")
+
 MAX_REASON = 1024
-#: Estimated bytes of a listed job in memory, without its metadata.
-_JOB = 2000
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class JobFilter:
-    """Selects jobs for a list: fields combine by AND, entries of one field by OR; empty: any.
-
-    Times are Unix seconds.
-    """
-
-    states: frozenset[int] = frozenset()
-    statuses: frozenset[int] = frozenset()
-    pipelines: frozenset[str] = frozenset()
-    created_after: float | None = None
-    completed_before: float | None = None
-
-    def matches(self, row: Row) -> bool:
-        """Returns whether a job's row matches the filter."""
-        return (
-            (not self.states or row["state"] in self.states)
-            and (not self.statuses or row["status"] in self.statuses)
-            and (not self.pipelines or row["pipeline"] in self.pipelines)
-            and (self.created_after is None or row["created"] > self.created_after)
-            and (
-                self.completed_before is None
-                or (row["stopped"] is not None and row["stopped"] < self.completed_before)
-            )
-        )
 
 
 class Jobs:
@@ -231,22 +205,22 @@ class Jobs:
             return decode(job.snapshot)
         return await self._database.read(files)
 
-    async def select(self, wanted: JobFilter | None) -> AsyncGenerator[Job, None]:
+    async def select(
+        self, wanted: JobFilter | None, convert: Callable[[ListedJob], T], cost: Callable[[T], int]
+    ) -> AsyncGenerator[T, None]:
         """Yields the matching jobs in the order of creation; without a filter, the open ones.
 
-        Snapshot, variables, operators and messages are left out. Each job has the state of the
-        moment when its page was read. Raises JobListError if the database cannot be read.
+        Each job has the state of the moment when its page was read. `convert` is called with it in
+        a thread; `cost` returns the bytes of the result. Raises JobListError if the database cannot
+        be read.
         """
-        listing = Listing(
-            query="open_jobs" if wanted is None else "all_jobs",
-            key="sequence",
-            first=0,
-            read=partial(records.read, whole=False),
-            cost=lambda job: _JOB + metadata.size(job.metadata),
-            wanted=(lambda _: True) if wanted is None else wanted.matches,
-        )
+        filter_ = wanted or OPEN
         with reported_as(JobListError, "the jobs could not be listed"):
-            async with aclosing(pages(self._database, listing)) as jobs:
+            within = await self._database.read(lambda tx: bounds(tx, filter_))
+            if within is None:
+                return
+            found = pages(self._database, listing(filter_, within, convert, cost))
+            async with aclosing(found) as jobs:
                 async for job in jobs:
                     yield job
 

@@ -115,11 +115,8 @@ def _row(tx: Transaction, job: str) -> Row:
     return row
 
 
-def read(tx: Transaction, row: Row, *, whole: bool = True) -> Job:
-    """Returns the job of a row, with its metadata.
-
-    `whole`: also with what may be large: snapshot, variables, operators and messages.
-    """
+def read(tx: Transaction, row: Row) -> Job:
+    """Returns the complete job of a row."""
     return Job(
         id=row["id"],
         name=row["name"],
@@ -127,9 +124,9 @@ def read(tx: Transaction, row: Row, *, whole: bool = True) -> Job:
         pipeline_name=row["pipeline_name"],
         payload=row["payload"],
         definition=row["definition"],
-        snapshot=row["snapshot"] if whole else None,
+        snapshot=row["snapshot"],
         variables=None
-        if row["variables"] is None or not whole
+        if row["variables"] is None
         else decode_json(row["variables"], dict[str, str]),
         state=JobState(row["state"]),
         status=JobStatus(row["status"]),
@@ -141,8 +138,8 @@ def read(tx: Transaction, row: Row, *, whole: bool = True) -> Job:
         started=row["started"],
         stopped=row["stopped"],
         run_time=RunTime(counted=row["ran"], since=row["ran_since"]),
-        operators=tuple(_operator(r) for r in tx.rows("operators", job=row["id"])) if whole else (),
-        messages=tuple(r["text"] for r in tx.rows("job_messages", job=row["id"])) if whole else (),
+        operators=tuple(_operator(r) for r in tx.rows("operators", job=row["id"])),
+        messages=tuple(r["text"] for r in tx.rows("job_messages", job=row["id"])),
         metadata=metadata.read(tx, row["id"]),
     )
 

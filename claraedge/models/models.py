@@ -115,7 +115,7 @@ class Models:
     async def each(self) -> AsyncGenerator[Model, None]:
         """Yields the same in pages, for clients that may read slowly."""
         listing = Listing(
-            query="models",
+            rows=lambda tx, after: tx.each("models", after=after),
             key="sequence",
             first=0,
             read=records.of_row,

@@ -51,13 +51,13 @@ class ModelSets:
     async def each(self) -> AsyncGenerator[ModelSet, None]:
         """Yields all sets with their models, in the order of their creation."""
         listing = Listing(
-            query="model_sets",
+            rows=lambda tx, after: tx.each("model_sets", after=after, kind=self._kind.value),
             key="sequence",
             first=0,
             read=lambda tx, row: _read(tx, row["id"]),
             cost=ModelSet.memory,
         )
-        async with aclosing(pages(self._database, listing, kind=self._kind.value)) as found:
+        async with aclosing(pages(self._database, listing)) as found:
             async for one in found:
                 yield one
 

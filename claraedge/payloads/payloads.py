@@ -179,14 +179,14 @@ class Payloads:
         """
         with self._lists.listing(payload) as one:
             listing = Listing(
-                query="payload_files_after",
+                rows=lambda tx, after: tx.each("payload_files_after", payload=payload, after=after),
                 key="name",
                 first="",
                 read=lambda _, row: records.of_row(row),
                 cost=lambda file: _FILE + len(file.name),
                 check=one.check,
             )
-            async with aclosing(pages(self._database, listing, payload=payload)) as found:
+            async with aclosing(pages(self._database, listing)) as found:
                 async for file in found:
                     yield file
 

@@ -40,7 +40,7 @@ def get(tx: Transaction, payload: str, *, with_files: bool = True) -> Payload:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Named:
+class NamedFolders:
     """What the database knows of some names of folders."""
 
     known: frozenset[str]
@@ -51,12 +51,12 @@ class Named:
     """Items that became no job -> whether they may still become one."""
 
 
-def named(tx: Transaction, names: Iterable[str]) -> Named:
+def named(tx: Transaction, names: Iterable[str]) -> NamedFolders:
     """Returns which of the names are those of payloads or of items without a payload."""
     present = [name for name in names if name.isascii()]
     rows = tx.rows("payloads_named", names=json.dumps(present))
     others = json.dumps(list(set(present) - {row["id"] for row in rows}))
-    return Named(
+    return NamedFolders(
         known=frozenset(row["id"] for row in rows if row["deleted"] is None),
         deleted=frozenset(row["id"] for row in rows if row["deleted"] is not None),
         claimed={

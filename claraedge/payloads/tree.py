@@ -63,7 +63,8 @@ class PayloadTree:
     def names(self) -> list[str]:
         """Returns the names of the folders of all payloads; empty before the first `prepare`."""
         try:
-            return os.listdir(self.payloads)
+            with os.scandir(self.payloads) as entries:
+                return [entry.name for entry in entries]
         except FileNotFoundError:
             return []
 

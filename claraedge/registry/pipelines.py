@@ -213,7 +213,7 @@ class Pipelines:
         Raises PipelineListError.
         """
         listing = Listing(
-            query="pipelines",
+            rows=lambda tx, after: tx.each("pipelines", after=after),
             key="sequence",
             first=0,
             read=_registered,

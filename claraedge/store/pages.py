@@ -7,12 +7,12 @@ once, in the state that it had when its page was read.
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Iterator
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
 from claraedge import memory
-from claraedge.store.database import Database, Parameter, Row, Transaction
+from claraedge.store.database import Database, Row, Transaction
 
 T = TypeVar("T")
 
@@ -23,26 +23,23 @@ _BYTES = 256 * 1024
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Listing(Generic[T]):
-    """A query for the rows after the key `:after`, and how to convert them."""
+    """What to list, and how to convert it."""
 
-    query: str
+    rows: Callable[[Transaction, str | int], Iterator[Row]]
+    """Returns the rows after a key, in the order of their keys; they are read as needed."""
     key: str
-    """The column by which the query is ordered."""
+    """The column with the key."""
     first: str | int
     """A value less than any key."""
     read: Callable[[Transaction, Row], T]
     """Converts a row."""
     cost: Callable[[T], int]
     """Returns the approximate bytes of memory of a result."""
-    wanted: Callable[[Row], bool] = lambda _: True
-    """Decides whether a row is listed."""
     check: Callable[[Transaction], object] = lambda _: None
     """Raises an error where there is nothing to list (any more); called for each page."""
 
 
-async def pages(
-    database: Database, listing: Listing[T], **parameters: Parameter
-) -> AsyncGenerator[T, None]:
+async def pages(database: Database, listing: Listing[T]) -> AsyncGenerator[T, None]:
     """Yields what is listed. Raises StreamMemoryError where open calls use too much memory."""
     after: str | int | None = listing.first
     while after is not None:
@@ -51,7 +48,7 @@ async def pages(
         def page(
             tx: Transaction, start: str | int = start
         ) -> tuple[list[T], int, str | int | None]:
-            return _page(tx, listing, start, parameters)
+            return _page(tx, listing, start)
 
         found, size, after = await database.read_page(page)
         with memory.kept(size):
@@ -61,16 +58,15 @@ async def pages(
 
 
 def _page(
-    tx: Transaction, listing: Listing[T], after: str | int, parameters: dict[str, Parameter]
+    tx: Transaction, listing: Listing[T], after: str | int
 ) -> tuple[list[T], int, str | int | None]:
     """Reads one page: its results, their bytes, and the key to continue after (None: the end)."""
     listing.check(tx)
     found, size = [], 0
-    for count, row in enumerate(tx.each(listing.query, after=after, **parameters), 1):
-        if listing.wanted(row):
-            one = listing.read(tx, row)
-            found.append(one)
-            size += listing.cost(one)
+    for count, row in enumerate(listing.rows(tx, after), 1):
+        one = listing.read(tx, row)
+        found.append(one)
+        size += listing.cost(one)
         if count == _ROWS or size >= _BYTES:
             return found, size, row[listing.key]
     return found, size, None

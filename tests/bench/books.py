@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -65,8 +66,7 @@ async def fill(state: Path, count: int, *, live: int = 0, folders: bool = False)
     The last `live` of them are queued. All others have stopped, one in a hundred by a fault, and
     their results are delivered. `folders`: also creates the folders of their payloads.
     """
-    state.mkdir(parents=True, exist_ok=True)
-    tree = PayloadTree(state)
+    await asyncio.to_thread(state.mkdir, parents=True, exist_ok=True)
     jobs: list[str] = []
     payloads: list[str] = []
     begin = time.time() - _SECONDS * count
@@ -89,11 +89,16 @@ async def fill(state: Path, count: int, *, live: int = 0, folders: bool = False)
             made = await database.write(work)
             jobs += [job for job, _ in made]
             payloads += [payload for _, payload in made]
-    for payload in payloads if folders else ():
+    if folders:
+        await asyncio.to_thread(_make_folders, PayloadTree(state), payloads)
+    return Books(jobs=jobs, pipeline=source.registered.id)
+
+
+def _make_folders(tree: PayloadTree, payloads: Sequence[str]) -> None:
+    for payload in payloads:
         blobs = tree.folder(payload) / "blobs"
         blobs.mkdir(parents=True)
         (blobs / payload).write_bytes(bytes(_SIZE))
-    return Books(jobs=jobs, pipeline=source.registered.id)
 
 
 async def _registered(database: Database) -> _Source:

@@ -13,6 +13,7 @@ from claraedge.images.applications import Applications
 from claraedge.images.images import Images
 from claraedge.jobs.engine.engine import Engine
 from claraedge.jobs.jobs import Jobs
+from claraedge.jobs.listing import JobFilter, ListedJob
 from claraedge.jobs.logs.log_caps import LogCaps
 from claraedge.jobs.logs.logs import JobLogs
 from claraedge.jobs.model import Job, JobState, Priority
@@ -75,6 +76,10 @@ class EngineRig:
                     await upload.write(file, 0, content)
                 await upload.commit()
         return await self.jobs.start(job.id, variables or {}) if start else job
+
+    async def listed(self, wanted: JobFilter | None = None) -> list[ListedJob]:
+        """Returns the jobs that a filter selects; without one, the open ones."""
+        return [job async for job in self.jobs.select(wanted, lambda job: job, len)]
 
     async def end(self, job: str) -> Job:
         """Waits until the job has stopped, and returns it."""

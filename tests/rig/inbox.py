@@ -32,6 +32,7 @@ from claraedge.pipelines.checks.device import Device
 from claraedge.pipelines.model import DefinitionFile, Pipeline, decode
 from claraedge.registry.pipelines import Pipelines
 from claraedge.store.database import Database
+from tests.rig.queries import query
 from tests.rig.waiting import eventually
 
 DEFINITION = """\
@@ -171,9 +172,8 @@ class InboxRig:
         return tree_of(self.config.state_dir / "payloads" / job.payload / "input")
 
     async def jobs(self) -> list[Job]:
-        return await self.database.read(
-            lambda tx: [jobs.read(tx, r) for r in tx.rows("all_jobs", after=0)]
-        )
+        found = query(self.database, "SELECT id FROM jobs ORDER BY sequence")
+        return await self.database.read(lambda tx: [jobs.get(tx, job) for (job,) in found])
 
 
 def ended(items: list[Item]) -> list[Item]:

@@ -96,8 +96,12 @@ def _handler(
     return grpc.stream_stream_rpc_method_handler(
         handle,
         request_deserializer=_decoder(GetMessageClass(method.input_type)),
-        response_serializer=response.SerializeToString,
+        response_serializer=_encoded,
     )
+
+
+def _encoded(message: Message | bytes) -> bytes:
+    return message if isinstance(message, bytes) else message.SerializeToString()
 
 
 def _decoder(kind: type[Message]) -> Callable[[bytes], Message | Undecodable]:
@@ -148,7 +152,7 @@ def _answer(
 
 
 def _answer_stream(
-    call: Callable[..., AsyncGenerator[Message, None]],
+    call: Callable[..., AsyncGenerator[Message | bytes, None]],
     response: type[Message],
     limits: CallLimits,
     _: float | None,
@@ -167,7 +171,7 @@ def _answer_stream(
     return answer
 
 
-async def _send(message: Message, context: Context, limits: CallLimits) -> None:
+async def _send(message: Message | bytes, context: Context, limits: CallLimits) -> None:
     """Sends a message; if the client has disconnected, the call is cancelled.
 
     Raises CallTimeoutError if the client does not read the message within the idle time.

@@ -32,10 +32,41 @@ DELETE FROM job_messages WHERE job = :job;
 DELETE FROM jobs WHERE id = :id;
 
 -- name: open_jobs
-SELECT * FROM jobs WHERE state < 3 AND sequence > :after ORDER BY sequence;
+SELECT * FROM listed_jobs WHERE state < 3
+    AND sequence > :after AND sequence <= :last AND 1 << state & :states AND 1 << status & :statuses
+    AND (:pipelines IS NULL OR pipeline IN (SELECT value FROM json_each(:pipelines)))
+    AND (:created_after IS NULL OR created > :created_after)
+    AND (:completed_before IS NULL OR stopped < :completed_before)
+ORDER BY sequence;
+
+-- name: jobs_of_status
+SELECT * FROM listed_jobs WHERE status = :only AND status > 1
+    AND sequence > :after AND sequence <= :last AND 1 << state & :states AND 1 << status & :statuses
+    AND (:pipelines IS NULL OR pipeline IN (SELECT value FROM json_each(:pipelines)))
+    AND (:created_after IS NULL OR created > :created_after)
+    AND (:completed_before IS NULL OR stopped < :completed_before)
+ORDER BY sequence;
+
+-- name: jobs_of_pipeline
+SELECT * FROM listed_jobs WHERE pipeline = :only
+    AND sequence > :after AND sequence <= :last AND 1 << state & :states AND 1 << status & :statuses
+    AND (:pipelines IS NULL OR pipeline IN (SELECT value FROM json_each(:pipelines)))
+    AND (:created_after IS NULL OR created > :created_after)
+    AND (:completed_before IS NULL OR stopped < :completed_before)
+ORDER BY sequence;
 
 -- name: all_jobs
-SELECT * FROM jobs WHERE sequence > :after ORDER BY sequence;
+SELECT * FROM listed_jobs WHERE sequence > :after AND sequence <= :last AND 1 << state & :states AND 1 << status & :statuses
+    AND (:pipelines IS NULL OR pipeline IN (SELECT value FROM json_each(:pipelines)))
+    AND (:created_after IS NULL OR created > :created_after)
+    AND (:completed_before IS NULL OR stopped < :completed_before)
+ORDER BY sequence;
+
+-- name: first_created_after
+SELECT MIN(sequence) AS number FROM jobs INDEXED BY jobs_by_creation WHERE created > :time;
+
+-- name: last_completed_before
+SELECT MAX(sequence) AS number FROM jobs INDEXED BY jobs_by_end WHERE stopped < :time;
 
 -- name: started_jobs
 SELECT * FROM jobs WHERE state < 3 AND queue_position IS NOT NULL ORDER BY queue_position;

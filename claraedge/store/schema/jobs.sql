@@ -29,6 +29,11 @@ CREATE INDEX jobs_of_definition ON jobs (definition);   -- also for the foreign 
 CREATE INDEX jobs_by_creation ON jobs (created);
 CREATE INDEX jobs_by_end ON jobs (stopped) WHERE stopped IS NOT NULL;
 
+CREATE VIEW listed_jobs AS
+SELECT sequence, id, name, pipeline, payload, state, status, priority, created, started, stopped,
+    (SELECT json_group_object(key, value) FROM metadata WHERE owner = id) AS metadata
+FROM jobs;
+
 CREATE TABLE job_messages (
     job TEXT NOT NULL REFERENCES jobs (id),
     position INTEGER NOT NULL,

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import tracemalloc
 from typing import Any
 
 import pytest
 
-from claraedge.jobs.model import Job
 from claraedge.store import pages
 from claraedge.wire.nvidia.clara.platform import jobs_pb2, models_pb2, pipelines_pb2
 from claraedge.wire.nvidia.clara.platform.models_pb2_grpc import ModelsStub
@@ -27,19 +27,21 @@ operators:
 LARGE = {f"key-{number}": "x" * 256 for number in range(1000)}
 
 
-def jobs_alive() -> int:
-    gc.collect()
-    return sum(isinstance(one, Job) for one in gc.get_objects())
-
-
 async def test_a_list_that_its_client_reads_slowly_keeps_a_page_of_jobs(daemon: Daemon) -> None:
     """4.6 MiB of memory for each job with the metadata that it may have, and all jobs at once."""
     pipeline = await daemon.register(TEXT.format("p"))
     made = [(await daemon.create(pipeline, metadata=LARGE)).job_id.value for _ in range(40)]
-    calls = [aiter(daemon.jobs.List(jobs_pb2.JobsListRequest())) for _ in range(8)]
-    firsts = [await anext(call) for call in calls]
+    tracemalloc.start()
+    try:
+        calls = [aiter(daemon.jobs.List(jobs_pb2.JobsListRequest())) for _ in range(8)]
+        firsts = [await anext(call) for call in calls]
+        gc.collect()
+        alive, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
     assert {first.job_details.job_id.value for first in firsts} == {made[0]}
-    assert jobs_alive() <= 2 * len(calls), "a job a page, and the next one"
+    size = firsts[0].ByteSize()
+    assert alive <= 2 * len(calls) * size, "a job a page, and the next one"
     another = await daemon.create(pipeline)  # neither reads nor writes wait for the lists
     assert (await daemon.status(another.job_id.value)).header.code == 0
     for call in calls:

@@ -252,7 +252,7 @@ async def test_a_wrong_manifest_refuses_the_start_and_the_job_may_be_started_lat
         with pytest.raises(PipelineLoadError, match=r"/etc/monai/app.json: it cannot be read"):
             await rig.job(pipeline_id, {"x": b"data"})
         device.runner.add_image("app:latest", upper, files=manifest())
-        (waiting,) = [job async for job in rig.jobs.select(None)]
+        (waiting,) = await rig.listed()
         await rig.jobs.start(waiting.id, {})
         assert (await rig.end(waiting.id)).status is JobStatus.HEALTHY
 

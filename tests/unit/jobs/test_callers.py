@@ -121,7 +121,7 @@ async def test_input_payloads_that_collide_leave_no_job_and_no_bytes(
                 input_payloads=[first, second],
                 entries={},
             )
-        assert [job async for job in rig.jobs.select(None)] == []
+        assert await rig.listed() == []
         assert sorted(p.name for p in rig.payloads.tree.payloads.iterdir()) == before
 
 

@@ -12,7 +12,7 @@ from claraedge.errors import (
     PayloadStateError,
     PipelineLoadError,
 )
-from claraedge.jobs.jobs import JobFilter
+from claraedge.jobs.listing import JobFilter
 from claraedge.jobs.model import JobState, JobStatus, OperatorStatus, Priority
 from claraedge.runner.protocol import ContainerSpec
 from tests.rig.device import Device, copy, emptied
@@ -330,10 +330,10 @@ async def test_lists_hold_open_jobs_or_what_the_filter_says(device: Device) -> N
         waits = await rig.job(pipeline, start=False)
         healthy = await rig.end((await rig.job(pipeline)).id)
         faulted = await rig.end((await rig.job(failing)).id)
-        assert [j.id async for j in rig.jobs.select(None)] == [waits.id]
+        assert [j.id for j in await rig.listed()] == [waits.id]
 
         async def ids(**kinds: object) -> list[str]:
-            return [j.id async for j in rig.jobs.select(JobFilter(**kinds))]  # type: ignore[arg-type]
+            return [j.id for j in await rig.listed(JobFilter(**kinds))]  # type: ignore[arg-type]
 
         assert await ids(states=frozenset({3})) == [healthy.id, faulted.id]
         assert await ids(statuses=frozenset({2})) == [faulted.id]

@@ -158,7 +158,7 @@ async def test_it_removes_periodically(device: Device) -> None:
         )
 
         async def forgotten() -> bool:
-            return [job async for job in rig.jobs.select(None)] == []
+            return await rig.listed() == []
 
         running = asyncio.create_task(keeper.run())
         try:

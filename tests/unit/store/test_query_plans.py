@@ -28,6 +28,7 @@ ALLOWED = {
     "all_jobs": "it lists all jobs",
     "events_after": "it ends after `:limit` rows",
     "failed_items": "it lists all failures",
+    "oldest_event": "it ends after one row",
     "newest_record": "it ends after one row",
     "oldest_jobs": "it ends after `:limit` rows, and removes them",
     "prune_events": "it removes the rows that it reads",
@@ -61,7 +62,8 @@ def whole_reads(connection: sqlite3.Connection, text: str) -> list[str]:
         what, table = line.split()[:2]
         if (of := _OF_INDEX.search(line)) is not None:  # perhaps the outer loop
             what, table = "SCAN", of[1]
-        is_whole = what == "SCAN" or (what == "SEARCH" and _RANGE.search(line))
+        # Without an index it is MIN or MAX, which reads up to the first row that matches.
+        is_whole = what == "SCAN" or _RANGE.search(line) or line == f"SEARCH {table}"
         if is_whole and aliases.get(table, table) in GROWING:
             found.append(line)
     return found
@@ -109,6 +111,7 @@ def test_a_whole_read_is_noticed(connection: sqlite3.Connection) -> None:
     for text in (
         "SELECT * FROM jobs j WHERE j.name = :name",
         "SELECT * FROM jobs WHERE sequence > :after ORDER BY sequence",
+        "SELECT MIN(sequence) FROM jobs WHERE created > :time",
         "SELECT id FROM inbox_items WHERE id NOT IN (SELECT id FROM payloads)",
         "DELETE FROM inbox_seen WHERE id NOT IN (SELECT id FROM inbox_items)",
     ):

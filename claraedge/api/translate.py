@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from functools import lru_cache
@@ -47,7 +46,7 @@ def unix_seconds(timestamp: common.Timestamp) -> float:
 
 def old_time(seconds: float | None) -> str:
     """Formats Unix seconds in the deprecated string form of the API."""
-    return "" if seconds is None else _formatted(math.floor(seconds))
+    return "" if seconds is None else _formatted(int(seconds // 1))
 
 
 @lru_cache(4096)

@@ -14,13 +14,13 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class _Row:
-    pattern: re.Pattern[str]
+    pattern: str
     words: str | Callable[[re.Match[str]], str]
     """The meaning and what to do; `{name}` stands for a group of the pattern."""
 
 
 def _row(pattern: str, words: str | Callable[[re.Match[str]], str]) -> _Row:
-    return _Row(re.compile(pattern, re.IGNORECASE), words)
+    return _Row(pattern, words)
 
 
 def _missing(found: re.Match[str]) -> str:
@@ -228,7 +228,8 @@ def of_last_line(line: str) -> str | None:
 
 def _first(rows: tuple[_Row, ...], text: str) -> str | None:
     for row in rows:
-        found = row.pattern.search(text.strip())
+        # Compiled when it is needed: all of them would delay each start.
+        found = re.search(row.pattern, text.strip(), re.IGNORECASE)
         if found is not None:
             return (
                 row.words(found) if callable(row.words) else row.words.format(**found.groupdict())

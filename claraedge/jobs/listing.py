@@ -132,6 +132,7 @@ def _mask(numbers: frozenset[int]) -> int:
 
 
 def _listed(row: Row) -> ListedJob:
-    _, *values, entries = row
+    found = tuple(row)
+    entries = found[-1]
     metadata = _NONE if entries == "{}" else decode_json(entries, dict[str, str])
-    return ListedJob(*values, metadata)
+    return ListedJob._make((*found[1:-1], metadata))

@@ -177,7 +177,7 @@ def case_list(filled: Filled, sizes: Sequence[int], rounds: int) -> bool:
         stack.enter_context(daemon(folder))
         product: Any = jobs_pb2_grpc.JobsStub(stack.enter_context(channel(folder)))  # type: ignore[no-untyped-call]
         messages = [message.SerializeToString() for message in listed(product)]
-        assert len(messages) == count
+        count = len(messages)
         with (folder / "messages").open("wb") as file:
             for message in messages:
                 file.write(len(message).to_bytes(4, "big") + message)

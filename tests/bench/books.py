@@ -133,7 +133,8 @@ def _add(tx: Transaction, source: _Source, number: int, at: float) -> tuple[str,
         )
         filled = Filled(files=[file], digest=f"{number:064x}")
         items.claim(tx, item, at)
-        submit(tx, Prepared(item=item, job=job, filled=filled, resolved=source.resolved), at)
+        prepared = Prepared(item=item, job=job, filled=filled, resolved=source.resolved)
+        submit(tx, prepared, source.registered, at)
         return job, payload
     records.add(
         tx,
@@ -146,7 +147,7 @@ def _add(tx: Transaction, source: _Source, number: int, at: float) -> tuple[str,
         entries={"Patient": f"patient-{number}"},
         now=at,
     )
-    records.queue(tx, records.get(tx, job), source.resolved.pipeline, {})
+    records.start(tx, records.get(tx, job), source.resolved.pipeline, {})
     deliveries.add(tx, job, f"books/scan-{number}-{job[:8]}")
     return job, payload
 

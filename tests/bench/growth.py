@@ -1,29 +1,24 @@
 """Measures what grows with the jobs that are in the database, in one run.
 
-    python -m tests.bench.growth [--sizes 100,10000,100000] [--rounds N] [CASE...]
-
 Podman is not needed. The database is filled by the product's own functions. Cases:
 
-- `list`: Jobs.List of 30,000 jobs from a daemon, against a bare grpc.aio server that streams the
-  same messages, which are made before. Both serve a Unix socket, each in a process of its own. The
-  goal is at most 2 times the bare server.
+- `list`: Jobs.List of as many jobs as the size says from a daemon, against a bare grpc.aio server
+  that streams the same messages, which are made before. Both serve a Unix socket, each in a process
+  of its own.
 - `calls`: a list whose filter no job matches, Jobs.Status of one job, and the calls of the
   appliance, against daemons with few and with many jobs.
-- `jobs`: the choice of the next operator, and a whole job with the in-memory runner, by engines
+- `engine`: the choice of the next operator, and a whole job with the in-memory runner, by engines
   with few and with many stopped jobs in their database.
 - `work`: what the daemon does by itself every minute or hour, and what watchers are sent first.
-- `start`: from the start of a daemon to READY with 10,000 jobs, 100 of which have not stopped,
-  against `import grpc` in the same interpreter. The runner is the one in memory: Podman's own start
-  does not count. The goal is at most 2.5 times.
+- `ready`: from the start of a daemon to READY with jobs in its database, 100 of which have not
+  stopped, against `import grpc` in the same interpreter. The runner is the one in memory: Podman's
+  own start does not count.
 
-The goal of `calls`, `jobs` and `work` is that each costs at most 1.5 times as much with the most
-jobs as with the fewest. Sides work in turns; ratios are those of the medians. The exit code is 1 if
-a goal is missed.
+The size is the number of jobs in the database; few are 100.
 """
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 import os
 import socket
@@ -32,11 +27,11 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, AsyncExitStack, ExitStack, contextmanager
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any
 
 import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
@@ -53,36 +48,42 @@ from claraedge.jobs.retention.retention import Retention
 from claraedge.wire.claraedge.v1 import appliance_pb2, appliance_pb2_grpc
 from claraedge.wire.nvidia.clara.platform import common_pb2, jobs_pb2, jobs_pb2_grpc
 from tests.bench.books import Books, fill
+from tests.bench.case import Case, Figure, Pair, Pairs, at_most, in_loop
+from tests.bench.run import main
 from tests.rig.device import Device, copy
 from tests.rig.engine import EngineRig, engine_rig
 from tests.rig.pipelines import chain
 
-Times: TypeAlias = dict[str, dict[int, list[float]]]
-"""Seconds by what was measured, and by the number of jobs."""
-
-SIZES = (100, 10_000, 100_000)
-LISTED, LISTED_MOST = 30_000, 2.0
-STARTED, LIVE, START_MOST = 10_000, 100, 2.5
-FLAT = 1.5
-ROUNDS, CALLS = 9, 20
+FEW, LIVE = 100, 100
+CALLS = 20
 
 
 class Filled:
     """Databases by their number of jobs, made when they are first needed."""
 
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
+    def __init__(self) -> None:
+        self._temporary = tempfile.TemporaryDirectory()
+        self._folder = Path(self._temporary.name)
         self._books: dict[tuple[int, int], Books] = {}
 
     def site(self, count: int, live: int = 0) -> tuple[Path, Books]:
         """Returns the folder of a daemon with `count` jobs, of which `live` have not stopped."""
         folder = self._folder / f"{count}-{live}"
         if (count, live) not in self._books:
-            begin = time.perf_counter()
             filling = fill(folder / "state", count, live=live, folders=bool(live))
             self._books[count, live] = asyncio.run(filling)
-            print(f"{count} jobs recorded in {time.perf_counter() - begin:.0f} s", flush=True)
         return folder, self._books[count, live]
+
+
+@cache
+def filled() -> Filled:
+    """Returns those that all cases of this process share: filling 100,000 jobs lasts a while."""
+    return Filled()
+
+
+def sites(count: int) -> Sequence[Path]:
+    """Returns the folders of so many jobs and of few."""
+    return [filled().site(size)[0] for size in (count, FEW)]
 
 
 def environment(folder: Path) -> Mapping[str, str]:
@@ -168,11 +169,8 @@ def listed(stub: Any) -> list[jobs_pb2.JobsListResponse]:
     return list(stub.List(jobs_pb2.JobsListRequest(filter=stopped)))
 
 
-def case_list(filled: Filled, sizes: Sequence[int], rounds: int) -> bool:
-    count = min(LISTED, max(sizes))
-    folder, _ = filled.site(count)
-    ours: list[float] = []
-    theirs: list[float] = []
+def list_pairs(count: int) -> Pairs:
+    folder, _ = filled().site(count)
     with ExitStack() as stack:
         stack.enter_context(daemon(folder))
         product: Any = jobs_pb2_grpc.JobsStub(stack.enter_context(channel(folder)))  # type: ignore[no-untyped-call]
@@ -184,46 +182,29 @@ def case_list(filled: Filled, sizes: Sequence[int], rounds: int) -> bool:
         bare_process = process(folder, "-m", "tests.bench.growth", "--bare", str(folder))
         stack.enter_context(bare_process)
         bare: Any = jobs_pb2_grpc.JobsStub(stack.enter_context(channel(folder, "bare.sock")))  # type: ignore[no-untyped-call]
-        for turn in range(rounds + 1):
-            for stub, spent in ((bare, theirs), (product, ours)):
-                begin = time.perf_counter()
-                found = listed(stub)
-                if turn:  # the first round fills caches
-                    spent.append(time.perf_counter() - begin)
-                assert len(found) == count
-    return compared(f"List of {count}", ours, "bare server", theirs, LISTED_MOST)
+        while True:
+            theirs, ours = (spent(lambda stub=stub: listed(stub), 1) for stub in (bare, product))  # type: ignore[misc]
+            yield [Pair(ours, theirs)]
 
 
-def compared(
-    what: str, ours: Sequence[float], other: str, theirs: Sequence[float], most: float
-) -> bool:
-    """Prints the medians and their ratio; returns whether the ratio keeps the goal."""
-    ratio = statistics.median(ours) / statistics.median(theirs)
-    print(
-        f"{what:34} {spread(ours)}   {other} {spread(theirs)}   ratio {ratio:.2f} (at most {most})",
-        flush=True,
-    )
-    return ratio <= most
+def spent(work: Callable[[], object], times: int = CALLS) -> float:
+    """Returns the milliseconds of a call, on average of so many."""
+    begin = time.perf_counter()
+    for _ in range(times):
+        work()
+    return (time.perf_counter() - begin) / times * 1000
 
 
-def spread(seconds: Sequence[float]) -> str:
-    return (
-        f"{statistics.median(seconds) * 1e3:9.2f} ms"
-        f" ({min(seconds) * 1e3:.2f} to {max(seconds) * 1e3:.2f})"
-    )
+async def awaited(work: Callable[[], Awaitable[object]]) -> float:
+    """Returns the same of a coroutine function."""
+    begin = time.perf_counter()
+    for _ in range(CALLS):
+        await work()
+    return (time.perf_counter() - begin) / CALLS * 1000
 
 
-def flat(times: Times) -> bool:
-    """Prints the medians by the number of jobs; returns whether all keep the goal."""
-    kept = True
-    for what, by_size in times.items():
-        sizes = sorted(by_size)
-        few, many = by_size[sizes[0]], by_size[sizes[-1]]
-        ratio = statistics.median(many) / statistics.median(few)
-        kept = kept and ratio <= FLAT
-        found = "  ".join(f"{size}: {spread(by_size[size])}" for size in sizes)
-        print(f"{what:34} {found}  ratio {ratio:.2f} (at most {FLAT})", flush=True)
-    return kept
+def flat(names: Sequence[str]) -> Sequence[Figure]:
+    return [Figure(name, f"{FEW} jobs", "ms", at_most(1.5)) for name in names]
 
 
 # --- calls --------------------------------------------------------------------------------------
@@ -256,50 +237,67 @@ def calls_of(books: Books, opened: grpc.Channel) -> Mapping[str, Callable[[], ob
     }
 
 
-def case_calls(filled: Filled, sizes: Sequence[int], rounds: int) -> bool:
-    times: Times = {}
+CALL_NAMES = (
+    *(
+        f"List, {name}"
+        for name in (
+            "of another pipeline",
+            "terminated",
+            "running",
+            "created later",
+            "completed before",
+        )
+    ),
+    "Jobs.Status",
+    "Inbox.List, parked",
+    "Appliance.Status",
+    "Health.Check",
+)
+
+
+def call_pairs(count: int) -> Pairs:
     with ExitStack() as stack:
-        calls = {}
-        for size in sizes:
-            folder, books = filled.site(size)
+        sides = []
+        for size in (count, FEW):
+            folder, books = filled().site(size)
             stack.enter_context(daemon(folder))
-            calls[size] = calls_of(books, stack.enter_context(channel(folder)))
-        for turn in range(rounds + 1):
-            for size in sizes:
-                for what, call in calls[size].items():
-                    begin = time.perf_counter()
-                    for _ in range(CALLS):
-                        call()
-                    if turn:
-                        spent = (time.perf_counter() - begin) / CALLS
-                        times.setdefault(what, {}).setdefault(size, []).append(spent)
-    return flat(times)
+            sides.append(calls_of(books, stack.enter_context(channel(folder))))
+        many, few = sides
+        while True:
+            yield [Pair(spent(many[name]), spent(few[name])) for name in CALL_NAMES]
 
 
 # --- the engine, and periodic work --------------------------------------------------------------
 
 
-async def measure_jobs(folders: Mapping[int, Path], rounds: int) -> Times:
-    times: Times = {"choice of the next operator": {}, "a job from Start to its end": {}}
+ENGINE_NAMES = ("choice of the next operator", "a job from Start to its end")
+
+
+async def engine_pairs(folders: Sequence[Path]) -> AsyncGenerator[Sequence[Pair], None]:
     async with AsyncExitStack() as stack:
-        rigs: dict[int, tuple[EngineRig, str]] = {}
-        for size, folder in folders.items():
+        sides: list[tuple[EngineRig, str, list[float]]] = []
+        for folder in folders:
             device = Device(folder / "state", max_operators=1)
             device.runner.add_image("copy:1", copy)
             rig = await stack.enter_async_context(engine_rig(device))
-            rigs[size] = rig, await rig.register(chain("only"))
-            _time_choices(rig, times["choice of the next operator"].setdefault(size, []))
-        for turn in range(rounds + 1):
-            for size, (rig, pipeline) in rigs.items():
-                for _ in range(CALLS):
+            choices: list[float] = []
+            _time_choices(rig, choices)
+            sides.append((rig, await rig.register(chain("only")), choices))
+        while True:
+            whole: list[list[float]] = [[], []]
+            for _, _, choices in sides:
+                choices.clear()
+            for _ in range(CALLS):
+                for side, (rig, pipeline, _) in enumerate(sides):
                     job = await rig.job(pipeline, start=False)
                     begin = time.perf_counter()
                     await rig.jobs.start(job.id, {})
                     await rig.end(job.id)
-                    if turn:
-                        spent = time.perf_counter() - begin
-                        times["a job from Start to its end"].setdefault(size, []).append(spent)
-    return times
+                    whole[side].append(time.perf_counter() - begin)
+            yield [
+                Pair(*(statistics.median(choices) * 1000 for _, _, choices in sides)),
+                Pair(*(statistics.median(one) * 1000 for one in whole)),
+            ]
 
 
 def _time_choices(rig: EngineRig, spent: list[float]) -> None:
@@ -314,11 +312,6 @@ def _time_choices(rig: EngineRig, spent: list[float]) -> None:
         return started
 
     dispatcher.start_next = timed  # type: ignore[method-assign]
-
-
-def case_jobs(filled: Filled, sizes: Sequence[int], rounds: int) -> bool:
-    folders = {size: filled.site(size)[0] for size in sizes}
-    return flat(asyncio.run(measure_jobs(folders, rounds)))
 
 
 async def work_of(rig: EngineRig) -> Mapping[str, Callable[[], Awaitable[object]]]:
@@ -342,28 +335,25 @@ async def work_of(rig: EngineRig) -> Mapping[str, Callable[[], Awaitable[object]
     }
 
 
-async def measure_work(folders: Mapping[int, Path], rounds: int) -> Times:
-    times: Times = {}
+WORK_NAMES = (
+    "retention",
+    "deliveries that are due",
+    "counts of the status",
+    "containers that run",
+    "snapshot for a watcher",
+)
+
+
+async def work_pairs(folders: Sequence[Path]) -> AsyncGenerator[Sequence[Pair], None]:
     async with AsyncExitStack() as stack:
-        rigs = {}
-        for size, folder in folders.items():
-            rig = await stack.enter_async_context(engine_rig(Device(folder / "state"), run=False))
-            rigs[size] = await work_of(rig)
-        for turn in range(rounds + 1):
-            for size, works in rigs.items():
-                for what, work in works.items():
-                    begin = time.perf_counter()
-                    for _ in range(CALLS):
-                        await work()
-                    if turn:
-                        spent = (time.perf_counter() - begin) / CALLS
-                        times.setdefault(what, {}).setdefault(size, []).append(spent)
-    return times
-
-
-def case_work(filled: Filled, sizes: Sequence[int], rounds: int) -> bool:
-    folders = {size: filled.site(size)[0] for size in sizes}
-    return flat(asyncio.run(measure_work(folders, rounds)))
+        sides = []
+        for folder in folders:
+            device = Device(folder / "state")
+            rig = await stack.enter_async_context(engine_rig(device, run=False))
+            sides.append(await work_of(rig))
+        many, few = sides
+        while True:
+            yield [Pair(await awaited(many[name]), await awaited(few[name])) for name in WORK_NAMES]
 
 
 # --- the start ----------------------------------------------------------------------------------
@@ -376,49 +366,67 @@ def import_grpc(folder: Path) -> float:
     return time.perf_counter() - begin
 
 
-def case_start(filled: Filled, sizes: Sequence[int], rounds: int) -> bool:
-    few, many = LIVE, min(STARTED, max(sizes))
-    sites = {count: filled.site(count, LIVE)[0] for count in (few, many)}
-    spent: dict[int, list[float]] = {few: [], many: []}
-    imports = []
-    for turn in range(rounds + 1):
-        for count, folder in sites.items():
+def ready_pairs(count: int) -> Pairs:
+    folders = [filled().site(size, LIVE)[0] for size in (count, FEW)]
+    while True:
+        imported = import_grpc(folders[0]) * 1000
+        found = []
+        for folder in folders:
             with daemon(folder) as seconds:
-                pass
-            if turn:  # the first round compiles the modules
-                spent[count].append(seconds)
-        taken = import_grpc(sites[few])
-        if turn:
-            imports.append(taken)
-    compared(f"start with {few} jobs", spent[few], "import grpc", imports, START_MOST)
-    return compared(f"start with {many} jobs", spent[many], "import grpc", imports, START_MOST)
+                found.append(Pair(seconds * 1000, imported))
+        yield found
 
 
-CASES: Mapping[str, Callable[[Filled, Sequence[int], int], bool]] = {
-    "list": case_list,
-    "calls": case_calls,
-    "jobs": case_jobs,
-    "work": case_work,
-    "start": case_start,
-}
+SIZES = (1_000, 10_000, 100_000)
 
-
-def main() -> int:
-    parser = argparse.ArgumentParser()
-    parser.add_argument("--sizes", default=",".join(map(str, SIZES)))
-    parser.add_argument("--rounds", type=int, default=ROUNDS)
-    parser.add_argument("--bare", type=Path)
-    parser.add_argument("cases", nargs="*", default=list(CASES))
-    given = parser.parse_args()
-    if given.bare is not None:
-        asyncio.run(serve_bare(given.bare))
-        return 0
-    sizes = [int(size) for size in given.sizes.split(",")]
-    with tempfile.TemporaryDirectory() as folder:
-        filled = Filled(Path(folder))
-        kept = [CASES[case](filled, sizes, given.rounds) for case in given.cases]
-    return 0 if all(kept) else 1
+CASES = (
+    Case(
+        name="list",
+        figures=(Figure("List of all", "bare grpc.aio server", "ms", at_most(2)),),
+        pairs=list_pairs,
+        full=30_000,
+        quick=3_000,
+    ),
+    Case(
+        name="calls",
+        figures=flat(CALL_NAMES),
+        pairs=call_pairs,
+        full=100_000,
+        quick=10_000,
+        sizes=SIZES,
+    ),
+    Case(
+        name="engine",
+        figures=flat(ENGINE_NAMES),
+        pairs=lambda count: in_loop(engine_pairs(sites(count))),
+        full=100_000,
+        quick=10_000,
+        sizes=SIZES,
+    ),
+    Case(
+        name="work",
+        figures=flat(WORK_NAMES),
+        pairs=lambda count: in_loop(work_pairs(sites(count))),
+        full=100_000,
+        quick=10_000,
+        sizes=SIZES,
+    ),
+    Case(
+        name="ready",
+        figures=(
+            Figure("start to READY", "import grpc", "ms", at_most(2.5)),
+            Figure(f"start to READY, {FEW} jobs", "import grpc", "ms"),
+        ),
+        pairs=ready_pairs,
+        full=10_000,
+        quick=1_000,
+        sizes=SIZES,
+    ),
+)
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    if sys.argv[1:2] == ["--bare"]:
+        asyncio.run(serve_bare(Path(sys.argv[2])))
+    else:
+        sys.exit(main(CASES))

@@ -194,7 +194,7 @@ def _state(number: int) -> ItemState | None:
 
 def _write(_: CancelFlag, archive: Path, buffer: bytearray) -> None:
     """Appends the buffer to the archive and empties it."""
-    files.append(archive, buffer)
+    files.append(archive, [buffer])
     buffer.clear()
 
 

@@ -29,6 +29,8 @@ _renameat2.argtypes = (
 _READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 _COPY_STEP = 8 * 1024 * 1024
 _READ_STEP = 1024 * 1024
+#: IOV_MAX of Linux.
+_CHUNKS = 1024
 
 
 def is_full(error: OSError) -> bool:
@@ -131,15 +133,34 @@ def replace(path: Path, content: bytes, mode: int = 0o600) -> None:
     sync_folder(path.parent)
 
 
-def append(path: Path, data: bytes | bytearray | memoryview) -> None:
-    """Appends to a file; creates it for this user only where it is missing. Not durable yet."""
-    descriptor = os.open(
-        path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600
-    )
+def open_to_append(path: Path) -> int:
+    """Opens a file at its end; creates it for this user only where it is missing.
+
+    Returns the descriptor, which the caller closes. Raises OSError, also for a link.
+    """
+    flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC
+    return os.open(path, flags, 0o600)
+
+
+def write_chunks(descriptor: int, chunks: Iterable[bytes | bytearray]) -> None:
+    """Writes all chunks to an open file, in as few calls as possible. Not durable yet."""
+    left = [memoryview(chunk) for chunk in chunks]
+    while left:
+        written = os.writev(descriptor, left[:_CHUNKS])
+        while left and written >= len(left[0]):
+            written -= len(left.pop(0))
+        if written:
+            left[0] = left[0][written:]
+
+
+def append(path: Path, chunks: Iterable[bytes | bytearray]) -> None:
+    """Appends chunks to a file; creates it for this user only where it is missing.
+
+    Not durable yet.
+    """
+    descriptor = open_to_append(path)
     try:
-        view = memoryview(data)
-        while view:
-            view = view[os.write(descriptor, view) :]
+        write_chunks(descriptor, chunks)
     finally:
         os.close(descriptor)
 

@@ -5,9 +5,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
-from pathlib import Path
 from types import TracebackType
 from typing import Self, TypeAlias
 
@@ -17,6 +16,7 @@ from claraedge.errors import ClaraedgeError, InvalidRequestError, StorageFullErr
 from claraedge.fs import files
 from claraedge.fs.removal import remove
 from claraedge.payloads import records
+from claraedge.payloads.chunks import Chunks, ChunkWriter
 from claraedge.payloads.model import Payload, PayloadFile, PayloadType, stored_mode
 from claraedge.payloads.names import check_depth, normalise
 from claraedge.payloads.tree import PayloadTree, disposable_blob
@@ -26,13 +26,7 @@ from claraedge.store.database import Database, Transaction
 #: Returns why nothing new may be stored now, as a text; None where it may.
 BlockedBy: TypeAlias = Callable[[], str | None]
 
-#: Bytes that are buffered in memory before they are written: of one file, and of all files of a
-#: stream.
-_BUFFER = 256 * 1024
-_BUFFERS = 4 * _BUFFER
-#: A chunk of at least this many bytes is written immediately.
-_LARGE = 64 * 1024
-#: Bytes of memory for each file of a stream until its end, in addition to its name and buffer.
+#: Bytes of memory for each file of a stream until its end, in addition to its name and chunks.
 _FILE = 280
 
 
@@ -48,14 +42,13 @@ def refuse_blocked(blocked_by: BlockedBy) -> None:
 class _Part:
     """One file of an open upload. A stream may contain very many, so it is kept small."""
 
-    __slots__ = ("blob", "buffer", "mode", "number", "size")
+    __slots__ = ("blob", "mode", "number", "size")
 
     def __init__(self, number: int, mode: int) -> None:
         self.number = number
         """Number of its file in the upload's folder."""
         self.mode = mode
         self.size = 0
-        self.buffer: bytearray | None = None
         self.blob: bytes | None = None
         """Set once its file is one of the payload's blobs, which no row names yet."""
 
@@ -91,8 +84,10 @@ class Upload:
         self._folder = tree.uploads / key
         self._prefix = "input/" if payload.type is PayloadType.PIPELINE else ""
         self._parts: dict[str, _Part] = {}
+        self._sent_name = ""
+        """The name in the last chunk, as the client wrote it."""
         self._last: str | None = None
-        self._buffered = 0
+        self._writer = ChunkWriter(self._folder)
         self._noted = False
         """Whether its blobs, which no row names yet, are recorded as disposable."""
         self._committing: asyncio.Task[PayloadFile] | None = None
@@ -111,9 +106,12 @@ class Upload:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        if self._committing is not None:
-            await wait_out(self._committing)
-        await self._clean()
+        try:
+            if self._committing is not None:
+                await wait_out(self._committing)
+            await self._writer.stop()
+        finally:
+            await self._clean()
 
     async def write(self, name: str, mode: int, data: bytes) -> None:
         """Appends a chunk to a file.
@@ -121,28 +119,16 @@ class Upload:
         Raises StorageFullError as `Payloads.upload` does, and InvalidFileNameError.
         """
         refuse_blocked(self._blocked_by)
-        stored = self._prefix + check_depth(normalise(name))
-        part = self._parts.get(stored)
-        if part is None:
-            memory.take(sys.getsizeof(stored) + _FILE)
-            part = self._parts[stored] = _Part(len(self._parts), stored_mode(mode))
-        self._last = stored
+        if self._last is None or name != self._sent_name:
+            self._last = self._prefix + check_depth(normalise(name))
+            self._sent_name = name
+            if self._last not in self._parts:
+                memory.take(sys.getsizeof(self._last) + _FILE)
+                self._parts[self._last] = _Part(len(self._parts), stored_mode(mode))
+        part = self._parts[self._last]
         part.size += len(data)
-        # A write continues to its end even when the caller is cancelled: only then the folder is
-        # removed.
-        if len(data) >= _LARGE and not part.buffer:
-            await in_cancellable_thread(self._append, part, data)
-            return
-        if not data:
-            return
-        kept = memory.try_take(len(data))
-        part.buffer = part.buffer or bytearray()
-        part.buffer += data
-        self._buffered += len(data)
-        if not kept or len(part.buffer) >= _BUFFER or self._buffered >= _BUFFERS:
-            await in_cancellable_thread(self._flush)
-            memory.give_back(self._buffered - (0 if kept else len(data)))
-            self._buffered = 0
+        if data:
+            await self._writer.write(part.number, data)
 
     async def commit(self) -> PayloadFile:
         """Makes all files durable and visible; returns the one that was written last.
@@ -159,8 +145,9 @@ class Upload:
         mine = [self._disposable]
         await self._database.write(lambda tx: disposable.add(tx, mine))
         self._noted = True
+        rest = await self._writer.rest()
         try:
-            await in_cancellable_thread(self._store)
+            await in_cancellable_thread(self._store, rest)
         except FileNotFoundError:  # the payload was deleted meanwhile: report that
             await self._database.read(lambda tx: records.get(tx, self._payload.id))
             raise
@@ -213,25 +200,12 @@ class Upload:
         flag.check()
         self._folder.mkdir(0o700)
 
-    def _append(self, flag: CancelFlag, part: _Part, data: bytes | bytearray) -> None:
-        """Appends to a file without keeping it open: a stream may contain more files than we may
-        open.
-        """
-        flag.check()
-        files.append(self._path(part), data)
-
-    def _flush(self, flag: CancelFlag) -> None:
-        for part in self._parts.values():
-            if part.buffer:
-                self._append(flag, part, part.buffer)
-                part.buffer = None
-
-    def _store(self, flag: CancelFlag) -> None:
+    def _store(self, flag: CancelFlag, rest: Mapping[int, Chunks]) -> None:
         """Makes all files durable with their final modes, and turns them into blobs."""
         for part in self._parts.values():
-            self._append(flag, part, part.buffer or b"")
-            part.buffer = None
-            path = self._path(part)
+            flag.check()
+            path = self._folder / str(part.number)
+            files.append(path, rest.get(part.number, ()))  # creates it if it is empty
             path.chmod(part.mode & 0o777 | 0o444)
             files.sync_file(path)
             part.blob = self._tree.adopt(
@@ -244,9 +218,7 @@ class Upload:
         self._tree.sync_blobs(self._payload.id)
 
     def _remove(self) -> None:
+        self._writer.close()
         stored = [part.blob for part in self._parts.values() if part.blob is not None]
         self._tree.discard(self._payload.id, stored)
         remove(self._folder)
-
-    def _path(self, part: _Part) -> Path:
-        return self._folder / str(part.number)

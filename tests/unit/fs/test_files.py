@@ -75,18 +75,34 @@ def test_replace_is_durable_before_it_is_visible(
 def test_append_adds_and_keeps_nothing_open(tmp_path: Path) -> None:
     path = tmp_path / "x"
     before = descriptors()
-    files.append(path, b"")
-    files.append(path, bytearray(b"ab"))
-    files.append(path, memoryview(b"cd"))
+    files.append(path, [])
+    assert path.read_bytes() == b""
+    files.append(path, [bytearray(b"ab")])
+    files.append(path, [b"", b"c", b"d", b""])
     assert (path.read_bytes(), path.stat().st_mode & 0o777) == (b"abcd", 0o600)
     assert descriptors() <= before  # those of other tests may close meanwhile
+
+
+def test_more_chunks_than_one_call_writes_are_written_whole(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    writev = os.writev
+
+    def short(descriptor: int, chunks: list[memoryview]) -> int:
+        """As on a disk that becomes full, or of a call that a signal interrupts."""
+        return writev(descriptor, [b"".join(chunks)[:1000]])
+
+    monkeypatch.setattr(files.os, "writev", short)
+    chunks = [bytes([number % 251]) * (number % 7) for number in range(5000)]
+    files.append(tmp_path / "x", chunks)
+    assert (tmp_path / "x").read_bytes() == b"".join(chunks)
 
 
 def test_append_follows_no_link(tmp_path: Path) -> None:
     (tmp_path / "other").write_text("kept")
     (tmp_path / "x").symlink_to("other")
     with pytest.raises(OSError, match="symbolic links"):
-        files.append(tmp_path / "x", b"1")
+        files.append(tmp_path / "x", [b"1"])
     assert (tmp_path / "other").read_text() == "kept"
 
 

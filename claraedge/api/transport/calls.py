@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
-from contextlib import aclosing, asynccontextmanager
+from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Any, NoReturn, TypeAlias
 
@@ -19,6 +19,7 @@ from google.protobuf.message import DecodeError, Message
 from google.protobuf.message_factory import GetMessageClass
 
 from claraedge.api.answers import Context, abort, answer_of
+from claraedge.api.transport.idle import IdleLimit
 from claraedge.api.transport.slots import CallKind, Slots, kind_of
 from claraedge.errors import (
     CallTimeoutError,
@@ -146,7 +147,8 @@ def _answer(
                     f"the call took more than {total:g} s; try again, or raise api.unary_seconds"
                 ) from None
             message = await answer_of(error, response, context)
-        await _send(message, context, limits)
+        with IdleLimit(limits.idle) as idle:
+            await _send(message, context, idle)
 
     return answer
 
@@ -159,42 +161,28 @@ def _answer_stream(
 ) -> _Answer:
     async def answer(request: Any, context: Context) -> None:
         begun = False
-        try:
-            async with aclosing(call(request)) as messages:
-                async for message in messages:
-                    await _send(message, context, limits)
-                    begun = True
-        except Exception as error:  # noqa: BLE001 - as above
-            message = await answer_of(error, response, context, may_answer=not begun)
-            await _send(message, context, limits)
+        with IdleLimit(limits.idle) as idle:
+            try:
+                async with aclosing(call(request)) as messages:
+                    async for message in messages:
+                        await _send(message, context, idle)
+                        begun = True
+            except Exception as error:  # noqa: BLE001 - as above
+                message = await answer_of(error, response, context, may_answer=not begun)
+                await _send(message, context, idle)
 
     return answer
 
 
-async def _send(message: Message | bytes, context: Context, limits: CallLimits) -> None:
+async def _send(message: Message | bytes, context: Context, idle: IdleLimit) -> None:
     """Sends a message; if the client has disconnected, the call is cancelled.
 
     Raises CallTimeoutError if the client does not read the message within the idle time.
     """
-    async with _idle(limits, "took no message"):
-        try:
-            await context.write(message)
-        except grpc.aio.BaseError as error:
-            raise asyncio.CancelledError from error
-
-
-@asynccontextmanager
-async def _idle(limits: CallLimits | None, what: str) -> AsyncGenerator[None, None]:
-    """Limits the wait for a client to the idle time. Raises CallTimeoutError."""
-    seconds = None if limits is None else limits.idle
     try:
-        async with asyncio.timeout(seconds):
-            yield
-    except TimeoutError:
-        raise CallTimeoutError(
-            f"the client {what} for {seconds:g} s, so the call is ended; try again, or raise"
-            " api.idle_seconds"
-        ) from None
+        await idle.wait("took no message", context.write(message))
+    except grpc.aio.BaseError as error:
+        raise asyncio.CancelledError from error
 
 
 async def _decoded(request: Any, context: Context) -> Any:
@@ -222,11 +210,12 @@ async def _messages(
     cancels the handler a little later. Sending the initial metadata, which is harmless before an
     answer, reveals that cancellation, so that half an upload is never taken for a whole one.
     """
-    while request is not grpc.aio.EOF:
-        yield await _decoded(request, context)
-        del request  # may be large, and the wait for the next one may be long
-        async with _idle(limits, "sent no message"):
-            request = await context.read()
+    with IdleLimit(None if limits is None else limits.idle) as idle:
+        while request is not grpc.aio.EOF:
+            decoded = [await _decoded(request, context)]
+            del request  # may be large: nothing here keeps it while the caller works with it
+            yield decoded.pop()
+            request = await idle.wait("sent no message", context.read())
     if limits is not None:
         try:
             await context.send_initial_metadata(())

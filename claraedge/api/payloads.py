@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing
 from io import FileIO
@@ -16,6 +17,8 @@ from claraedge.wire.nvidia.clara.platform import payloads_pb2 as wire
 
 #: Bytes of a file in one message. gRPC keeps copies of messages that a slow reader has not read.
 _READ = 256 * 1024
+#: Reads at the position of the descriptor (preadv2).
+_POSITION = -1
 
 
 class PayloadsServicer:
@@ -72,14 +75,16 @@ class PayloadsServicer:
         file, content = await self._payloads.open(payload, name)
         with content:
             details = _details(file)
+            buffer = bytearray(_READ)
             response = wire.PayloadsDownloadResponse(header=ok(), details=details)
-            response.data = await in_cancellable_thread(_read, content)
+            response.data = await _next(content, buffer)
             while True:
                 yield response
-                response = wire.PayloadsDownloadResponse(details=details)
-                response.data = await in_cancellable_thread(_read, content)
-                if not response.data:
+                data = await _next(content, buffer)
+                if not data:
                     break
+                response = wire.PayloadsDownloadResponse(details=details, data=data)
+                del data
 
     async def Upload(
         self, requests: AsyncIterator[wire.PayloadsUploadRequest]
@@ -139,18 +144,38 @@ async def _chunks(
     """
     payload = name = ""
     async for request in requests:
-        if request.payload_id.value or not payload:
+        if not payload or request.payload_id.value not in ("", payload):
             named = _payload_id(request)
             if payload not in ("", named):
                 raise InvalidRequestError(
                     f"the upload changes from payload {payload} to {named}; use a stream for each"
                 )
             payload = named
-        name = request.details.name or name
-        mode, data = request.details.mode, request.data
-        del request
+        details, data = request.details, request.data
+        name, mode = details.name or name, details.mode
+        del request, details
         yield payload, name, mode, data
         del data
+
+
+async def _next(content: FileIO, buffer: bytearray) -> bytes:
+    """Returns the next bytes of a file, at most as many as the buffer has; none at the end."""
+    count = _read_cached(content, buffer)
+    return (
+        await in_cancellable_thread(_read, content)
+        if count is None
+        else bytes(memoryview(buffer)[:count])
+    )
+
+
+def _read_cached(content: FileIO, buffer: bytearray) -> int | None:
+    """Reads bytes that the system has in memory, without blocking; returns their number, 0 at the
+    end of the file. None: a thread has to read, as from the disk.
+    """
+    try:
+        return os.preadv(content.fileno(), [buffer], _POSITION, os.RWF_NOWAIT)
+    except OSError:  # where it is no such wait, the thread meets it again
+        return None
 
 
 def _read(_: CancelFlag, content: FileIO) -> bytes:

@@ -1,7 +1,5 @@
 """Compares uploads and downloads of large files with a bare server and a bare write, in one run.
 
-    python -m tests.bench.transfers [MIB [ROUNDS]]
-
 The sides work in turns in each round, so that other load on the machine affects all of them:
 
 - the daemon, a process of its own with a real socket, database and disk, and no Podman. An upload
@@ -12,20 +10,16 @@ The sides work in turns in each round, so that other load on the machine affects
 
 One client sends and reads for all of them. The ratio of an upload is its throughput, divided by
 that of the slower of the bare server and the plain write in the same round; of a download, divided
-by that of the bare server. The printed ratios are medians of the rounds after the first.
-
-The goals are at least 0.75 for an upload of 1 GiB in chunks of 64 KiB and of 1 MiB, and at least
-1.0 for a download. The exit code is 1 if one is missed.
+by that of the bare server. The size is the number of MiB.
 """
 
 from __future__ import annotations
 
 import os
-import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -34,12 +28,12 @@ import grpc
 from claraedge.wire.nvidia.clara.platform import common_pb2
 from claraedge.wire.nvidia.clara.platform import payloads_pb2 as wire
 from claraedge.wire.nvidia.clara.platform.payloads_pb2_grpc import PayloadsStub
+from tests.bench.case import Case, Figure, Pair, Pairs, at_least
+from tests.bench.run import main
 from tests.rig.waiting import until
 from tests.robustness.site import MIB, ROOT, Site, site
 
-SIZE, ROUNDS = 1024, 7
 CHUNKS = (64 * 1024, MIB)
-UPLOAD, DOWNLOAD = 0.75, 1.0
 
 
 def upload(stub: PayloadsStub, payload: str, size: int, chunk: int, data: bytes) -> float:
@@ -92,65 +86,47 @@ def bare_server(folder: Path) -> Iterator[PayloadsStub]:
             process.terminate()
 
 
-def rounds_of(
-    daemon: Site, ours: PayloadsStub, bare: PayloadsStub, size: int, rounds: int
-) -> Mapping[str, Sequence[float]]:
-    """Returns seconds of each round after the first, by the name of what was done."""
+def transfers(daemon: Site, ours: PayloadsStub, bare: PayloadsStub, size: int) -> Iterator[Pair]:
+    """Yields MiB a second of each upload, and of the download of the last one."""
     data, plain = os.urandom(MIB), daemon.folder / "plain"
-    times: dict[str, list[float]] = {}
-
-    def noted(name: str, work: Callable[[], float]) -> None:
-        times.setdefault(name, []).append(work())
-
-    for _ in range(rounds + 1):
-        noted("plain write", lambda: write(plain, size, data))
-        for chunk in CHUNKS:
-            payload = ours.Create(wire.PayloadsCreateRequest()).payload_id
-            noted(f"bare {chunk}", lambda c=chunk: upload(bare, "", size, c, data))
-            noted(f"ours {chunk}", lambda c=chunk, p=payload: upload(ours, p.value, size, c, data))
-            if chunk == CHUNKS[-1]:
-                noted("bare download", lambda: download(bare, "", str(plain), size))
-                noted("ours download", lambda p=payload: download(ours, p.value, "large", size))
-            ours.Delete(wire.PayloadsDeleteRequest(payload_id=payload))
-        plain.unlink()
-    return {name: seconds[1:] for name, seconds in times.items()}  # the first fills caches
+    written = write(plain, size, data)
+    for chunk in CHUNKS:
+        payload = ours.Create(wire.PayloadsCreateRequest()).payload_id
+        theirs = upload(bare, "", size, chunk, data)
+        spent = upload(ours, payload.value, size, chunk, data)
+        yield Pair(size / MIB / spent, size / MIB / max(theirs, written))
+        if chunk == CHUNKS[-1]:
+            theirs = download(bare, "", str(plain), size)
+            spent = download(ours, payload.value, "large", size)
+            yield Pair(size / MIB / spent, size / MIB / theirs)
+        ours.Delete(wire.PayloadsDeleteRequest(payload_id=payload))
+    plain.unlink()
 
 
-def print_speed(what: str, size: int, seconds: Sequence[float]) -> None:
-    speeds = sorted(size / MIB / one for one in seconds)
-    median, least, most = statistics.median(speeds), speeds[0], speeds[-1]
-    print(f"{what:24} {median:6.0f} MiB/s ({least:.0f} to {most:.0f}, of {len(speeds)})")
+def pairs(mib: int) -> Pairs:
+    with site() as daemon, daemon.channel() as channel, bare_server(daemon.folder) as bare:
+        ours = PayloadsStub(channel)
+        while True:
+            yield list(transfers(daemon, ours, bare, mib * MIB))
 
 
-def print_ratio(what: str, ratios: Sequence[float], goal: float) -> bool:
-    """Prints the median of the ratios, and returns whether it reaches its goal."""
-    median = statistics.median(ratios)
-    print(f"{what:24} {median:6.2f} ({min(ratios):.2f} to {max(ratios):.2f}; goal {goal})")
-    return median >= goal
+SLOWER = "slower of bare server and plain write"
 
-
-def compared(daemon: Site, size: int, rounds: int) -> bool:
-    with daemon.channel() as channel, bare_server(daemon.folder) as bare:
-        times = rounds_of(daemon, PayloadsStub(channel), bare, size, rounds)
-    written = times["plain write"]
-    print_speed("plain write", size, written)
-    reached = []
-    for case in (*map(str, CHUNKS), "download"):
-        what = case if case == "download" else f"upload, {int(case) // 1024} KiB"
-        ours, other = times[f"ours {case}"], times[f"bare {case}"]
-        print_speed(f"{what}, bare", size, other)
-        print_speed(f"{what}, daemon", size, ours)
-        slower = other if case == "download" else list(map(max, other, written))
-        ratios = [theirs / own for theirs, own in zip(slower, ours, strict=True)]
-        reached.append(print_ratio(what, ratios, DOWNLOAD if case == "download" else UPLOAD))
-    return all(reached)
-
-
-def main(size: int, rounds: int) -> int:
-    with site() as daemon:
-        return 0 if compared(daemon, size * MIB, rounds) else 1
+CASES = (
+    Case(
+        name="transfers",
+        figures=(
+            Figure("upload, chunks of 64 KiB", SLOWER, "MiB/s", at_least(0.75)),
+            Figure("upload, chunks of 1 MiB", SLOWER, "MiB/s", at_least(0.75)),
+            Figure("download", "bare server", "MiB/s", at_least(1.0)),
+        ),
+        pairs=pairs,
+        full=1024,
+        quick=128,
+        sizes=(1, 16, 128, 1024),
+    ),
+)
 
 
 if __name__ == "__main__":
-    numbers = [int(argument) for argument in sys.argv[1:]]
-    sys.exit(main(*(numbers + [SIZE, ROUNDS][len(numbers) :])))
+    sys.exit(main(CASES))

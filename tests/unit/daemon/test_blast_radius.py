@@ -63,17 +63,17 @@ async def test_a_bug_in_one_delivery_parks_that_one(
 
 
 @pytest.mark.parametrize(
-    ("where", "method"), [(Surveyor, "at"), (Processor, "_fill")], ids=["survey", "claim"]
+    ("where", "method"), [(Surveyor, "tree"), (Processor, "_fill")], ids=["survey", "claim"]
 )
 async def test_a_bug_with_one_item_parks_that_one(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, where: type, method: str
 ) -> None:
     original = getattr(where, method)
 
-    def failing(self: Any, *arguments: Any) -> Any:
+    def failing(self: Any, *arguments: Any, **options: Any) -> Any:
         if any("bad.dcm" in str(one) for one in arguments):
             raise RecursionError("too deep")
-        return original(self, *arguments)
+        return original(self, *arguments, **options)
 
     monkeypatch.setattr(where, method, failing)
     async with inbox_rig(make_config(tmp_path)) as rig:

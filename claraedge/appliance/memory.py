@@ -8,7 +8,7 @@ import ctypes
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD, _M_ARENA_MAX = -1, -3, -8
 _ARENAS = 1
 #: Bytes: smaller blocks are not mapped one by one, and less free memory is not returned.
-_KEPT = 2 << 20
+_KEPT = 4 << 20
 
 
 def bound_arenas() -> None:

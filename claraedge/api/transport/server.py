@@ -47,8 +47,8 @@ _OPTIONS = [
     ("grpc.server.max_pending_requests_hard_limit", _CALLS),
     ("grpc.so_reuseport", 0),
     # Bounds the data that a client may send ahead; by default gRPC lets it grow to tens of MiB.
-    # With 256 KiB, or frames of 16 KiB (the default), clients pause often: an upload in chunks of
-    # 64 KiB needs 1.2 to 1.4 times as long. With 512 KiB, 20 uploads need 5 MiB more.
+    # With less, or frames of 16 KiB (the default), clients of small chunks pause more often; with
+    # 512 KiB, 20 uploads side by side need 5 MiB more.
     ("grpc.http2.bdp_probe", 0),
     ("grpc.http2.lookahead_bytes", 384 * 1024),
     ("grpc.http2.max_frame_size", 1024 * 1024),

@@ -48,9 +48,9 @@ _OPTIONS = [
     ("grpc.so_reuseport", 0),
     # Bounds the data that a client may send ahead; by default gRPC lets it grow to tens of MiB.
     # With less, or frames of 16 KiB (the default), clients of small chunks pause more often; with
-    # 512 KiB, 20 uploads side by side need 5 MiB more.
+    # 512 KiB, 20 uploads side by side need 7 MiB more.
     ("grpc.http2.bdp_probe", 0),
-    ("grpc.http2.lookahead_bytes", 384 * 1024),
+    ("grpc.http2.lookahead_bytes", 320 * 1024),
     ("grpc.http2.max_frame_size", 1024 * 1024),
     # A client that vanished without closing its connection is noticed within a minute and a half.
     ("grpc.keepalive_time_ms", ASKED_AFTER),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from pathlib import Path
 
 import click
@@ -42,8 +43,13 @@ FLAGS = {
 )
 def serve(config: Path | None, settings: tuple[str, ...], **flags: str | None) -> int:
     """Run the daemon until it gets SIGTERM."""
+    # What is imported stays: the garbage collector need not search it, now or ever again. That is a
+    # tenth of the time until the daemon is ready.
+    gc.disable()
     from claraedge import daemon  # imported here: other commands do not need the whole product
 
+    gc.freeze()
+    gc.enable()
     overrides = {FLAGS[flag]: value for flag, value in flags.items() if value is not None}
     for name in ("state_dir", "runtime_dir", "inbox.path", "outbox.path"):
         if name in overrides:  # relative to the caller's folder, not to that of the daemon

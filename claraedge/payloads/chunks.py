@@ -95,8 +95,10 @@ class ChunkWriter:
 
     async def written(self) -> None:
         """Waits until all complete pieces are written. Raises OSError."""
-        if self._writing is not None:
-            await self._writing
+        while (writing := self._writing) is not None:
+            await writing
+            if writing is self._writing:  # a pause may have begun another one meanwhile
+                return
 
     async def rest(self) -> Mapping[int, Chunks]:
         """Waits until all complete pieces are written; returns the last chunks of files, which the
@@ -110,10 +112,12 @@ class ChunkWriter:
     async def stop(self) -> None:
         """Ends the work as soon as possible; what is not written yet is dropped."""
         self._expect_no_pause()
-        if self._writing is not None:
-            self._writing.cancel()
-            await wait_out(self._writing)
-        self._room.close()
+        try:
+            if self._writing is not None:
+                self._writing.cancel()
+                await wait_out(self._writing)
+        finally:
+            self._room.close()
 
     def close(self) -> None:
         """Closes the file that is open, if any; blocks. Call it after `stop`."""
@@ -134,7 +138,7 @@ class ChunkWriter:
         self._timer = None
         if self._writing is not None and not self._writing.done():
             self._expect_pause()
-        elif self._writing is not None and self._writing.exception() is not None:
+        elif self._writing is not None and (self._writing.cancelled() or self._writing.exception()):
             return  # the next chunk fails
         elif self._descriptor >= 0 or self._piece.size >= _KEPT:
             self._begin(last=True)

@@ -107,9 +107,11 @@ class Upload:
         trace: TracebackType | None,
     ) -> None:
         try:
-            if self._committing is not None:
-                await wait_out(self._committing)
-            await self._writer.stop()
+            try:
+                if self._committing is not None:
+                    await wait_out(self._committing)
+            finally:
+                await self._writer.stop()
         finally:
             await self._clean()
 

@@ -7,6 +7,7 @@ import errno
 import threading
 from collections.abc import AsyncIterator, Iterable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -217,3 +218,53 @@ async def test_the_end_waits_for_a_thread_and_drops_the_rest(
     assert (tmp_path / "0").stat().st_size == KIB * KIB
     writer.close()
     assert not opened(tmp_path / "0")
+
+
+def slowly(monkeypatch: pytest.MonkeyPatch) -> threading.Event:
+    """Makes each write wait for the event that is returned."""
+    gate, write_chunks = threading.Event(), files.write_chunks
+
+    def slow(descriptor: int, data: Iterable[bytes | bytearray]) -> None:
+        assert gate.wait(DEADLINE)
+        write_chunks(descriptor, data)
+
+    monkeypatch.setattr(files, "write_chunks", slow)
+    return gate
+
+
+async def test_a_pause_at_the_end_of_a_write_hides_no_chunk_from_who_waits_for_it(
+    writer: ChunkWriter, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gate, write_piece = slowly(monkeypatch), writer._write_piece
+
+    async def piece(*arguments: Any) -> None:
+        await write_piece(*arguments)
+        asyncio.get_running_loop().call_soon(writer._pause)  # before who waits continues
+
+    monkeypatch.setattr(writer, "_write_piece", piece)
+    await writer.write(0, b"1" * KIB * KIB)
+    await writer.write(0, b"2" * 900 * KIB)
+    resting = asyncio.create_task(writer.rest())
+    await asyncio.sleep(0)
+    gate.set()
+    for number, data in (await resting).items():
+        files.append(tmp_path / str(number), data)
+    assert stored(tmp_path) == {"0": b"1" * KIB * KIB + b"2" * 900 * KIB}
+
+
+async def test_a_stream_that_is_cancelled_while_it_stops_keeps_nothing_of_the_room(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gate, room = slowly(monkeypatch), Budget()
+    monkeypatch.setattr(chunks, "_ROOM", room)
+    writer = ChunkWriter(tmp_path)
+    await writer.write(0, b"1" * KIB * KIB)
+    await writer.write(0, b"2" * 900 * KIB)
+    assert room.used > 0
+    stopping = asyncio.create_task(writer.stop())
+    await asyncio.sleep(0)
+    stopping.cancel()  # the client disconnects
+    gate.set()
+    await asyncio.wait([stopping])
+    writer.close()
+    await eventually(lambda: room.used == 0, "the room is free")

@@ -234,7 +234,9 @@ class _Backup:
                 b"payloads/%b/%b" % (payload.encode(), blob): size
                 for payload, blob, size in copy.execute(_BLOBS)
             }
-            trees |= {f"spool/{item}" for (item,) in copy.execute(_SPOOLED)}
+            # An entry is removed once its copy is complete: so that comes last, as they are sorted.
+            ends = ("", ".mount", ".own")
+            trees |= {f"spool/{item}{end}" for (item,) in copy.execute(_SPOOLED) for end in ends}
             trees |= {f"jobs/{job}" for (job,) in copy.execute("SELECT id FROM jobs")}
             for payload, operator, attempt in copy.execute(_OUTPUTS):
                 output = f"payloads/{payload}/operators/{operator}/{attempt}"

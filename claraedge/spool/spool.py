@@ -70,5 +70,15 @@ class Spool:
             remove(path)
 
     def items(self) -> set[str]:
-        """Returns the ids of all items that something is here of. Blocking."""
-        return {path.name.partition(".")[0] for path in self.root.iterdir()}
+        """Returns the ids of all items that something is here of. Blocking.
+
+        Files that a crash left half written have no item, and are removed.
+        """
+        found = set()
+        for path in self.root.iterdir():
+            item = path.name.partition(".")[0]
+            if item:
+                found.add(item)
+            elif path.name.endswith(".tmp"):  # of `files.replace`
+                path.unlink(missing_ok=True)
+        return found

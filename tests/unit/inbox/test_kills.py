@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
 
+from claraedge.blocking import in_thread
+from claraedge.daemon.backup import backup
+from claraedge.daemon.restore import restore
 from claraedge.errors import ItemRetryError
 from claraedge.inbox.inspection import settling
 from claraedge.inbox.model import ItemState
@@ -141,6 +145,24 @@ async def test_a_kill_loses_and_doubles_nothing(tmp_path: Path, way: str, at: st
         assert len(list((tmp_path / "payloads").iterdir())) == 1
 
 
+@pytest.mark.parametrize("at", ["claim: raw removed", "submit: committed"])
+async def test_a_backup_has_the_copy_of_an_item(tmp_path: Path, at: str) -> None:
+    state, restored = tmp_path / "state", tmp_path / "restored"
+    linked(state)
+    with pytest.raises(KilledError):
+        await live(state, JobStatus.HEALTHY, Fuse(at))
+    archive = tmp_path / "backup.tar"
+    await in_thread(partial(backup, None, {"state_dir": str(state)}, archive, payloads=True))
+    folders = {"state_dir": str(restored)}
+    await in_thread(partial(restore, None, folders, archive, replace=False))
+    async with inbox_rig(make_config(restored, settle=0.05)) as rig:
+        (item,) = await rig.delivered()
+        assert item.state is ItemState.DELIVERED
+        assert len(await rig.jobs()) == 1
+    (original,) = (restored / "originals").rglob("scan.dcm")
+    assert original.read_bytes() == b"content"
+
+
 @pytest.mark.parametrize("at", RETRIED_COPY)
 async def test_a_retry_that_is_begun_again_after_a_kill_makes_one_job(
     tmp_path: Path, at: str
@@ -174,6 +196,7 @@ async def test_a_spool_that_the_state_does_not_know_is_kept_as_a_failure(tmp_pat
     drop(tmp_path / "spool" / f"{item}.new" / "scan.dcm", b"con")
     drop(tmp_path / "spool" / f"{item}.mount", b"/mnt")
     (tmp_path / "spool" / ("b" * 32)).mkdir()
+    drop(tmp_path / "spool" / ".c.tmp", b"half of a note")
     async with inbox_rig(make_config(tmp_path), run=False) as rig:
         assert list((tmp_path / "spool").iterdir()) == []
         (warning,) = rig.inbox.warnings()

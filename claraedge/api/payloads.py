@@ -169,11 +169,13 @@ async def _next(content: FileIO, buffer: bytearray) -> bytes:
 
 
 def _read_cached(content: FileIO, buffer: bytearray) -> int | None:
-    """Reads bytes that the system has in memory, without blocking; returns their number, 0 at the
-    end of the file. None: a thread has to read, as from the disk.
+    """Reads bytes that the system has in memory, without blocking; returns their number.
+
+    None: a thread has to read, as from the disk; and at the end of the file, since Linux 5.9 and
+    5.10 also return 0 bytes where a read would have to wait.
     """
     try:
-        return os.preadv(content.fileno(), [buffer], _POSITION, os.RWF_NOWAIT)
+        return os.preadv(content.fileno(), [buffer], _POSITION, os.RWF_NOWAIT) or None
     except OSError:  # where it is no such wait, the thread meets it again
         return None
 

@@ -2,26 +2,37 @@
 
 One client calls `Clara.Version` of both in turns of 25 calls. Both servers are processes of their
 own, on Unix sockets. The daemon is a whole one, but for Podman, which no call of this kind meets.
+
+The case `loaded` compares the calls while another process downloads a file from the same daemon,
+again and again, with calls of the same number before. Its size is the number of MiB of the file.
 """
 
 from __future__ import annotations
 
+import multiprocessing
+import os
 import statistics
 import sys
 import time
 from collections.abc import Sequence
+from concurrent.futures import ProcessPoolExecutor
 from contextlib import ExitStack
 
 import grpc
 
 from claraedge.wire.nvidia.clara.platform import clara_pb2
+from claraedge.wire.nvidia.clara.platform import payloads_pb2 as wire
 from claraedge.wire.nvidia.clara.platform.clara_pb2_grpc import ClaraStub
+from claraedge.wire.nvidia.clara.platform.payloads_pb2_grpc import PayloadsStub
 from tests.bench.bare_version import bare_version
 from tests.bench.case import Case, Figure, Pair, Pairs, at_most, percentile
 from tests.bench.run import main
-from tests.robustness.site import site
+from tests.bench.transfers import download, upload
+from tests.robustness.site import MIB, site
 
 TURN = 25
+#: Of each side, so that the p99 is not one of a few; more where a download lasts longer.
+CALLS = 1000
 
 
 def call(stub: ClaraStub, count: int) -> Sequence[float]:
@@ -55,6 +66,35 @@ def pairs(calls: int) -> Pairs:
             ]
 
 
+def downloaded(target: str, payload: str, size: int) -> float:
+    """Downloads the file of the case `loaded`, in another process; returns the seconds."""
+    with grpc.insecure_channel(target) as channel:
+        return download(PayloadsStub(channel), payload, "large", size)
+
+
+def loaded(mib: int) -> Pairs:
+    size = mib * MIB
+    spawn = multiprocessing.get_context("spawn")  # a fork would inherit the threads of gRPC
+    with (
+        site() as daemon,
+        daemon.channel() as channel,
+        ProcessPoolExecutor(1, mp_context=spawn) as other,
+    ):
+        stub, payloads = ClaraStub(channel), PayloadsStub(channel)
+        payload = payloads.Create(wire.PayloadsCreateRequest()).payload_id.value
+        upload(payloads, payload, size, MIB, os.urandom(MIB))
+        other.submit(downloaded, daemon.target, payload, size).result()  # it imports gRPC
+        while True:
+            alone = call(stub, CALLS)
+            spent: list[float] = []
+            while len(spent) < CALLS:
+                running = other.submit(downloaded, daemon.target, payload, size)
+                while not running.done():
+                    spent += call(stub, 1)
+                running.result()
+            yield [Pair(percentile(spent, 99), percentile(alone, 99))]
+
+
 CASES = (
     Case(
         name="unary",
@@ -65,6 +105,13 @@ CASES = (
         pairs=pairs,
         full=2000,
         quick=500,
+    ),
+    Case(
+        name="loaded",
+        figures=(Figure("unary p99 next to a download", "idle daemon", "us", at_most(5)),),
+        pairs=loaded,
+        full=1024,
+        quick=128,
     ),
 )
 

@@ -14,5 +14,6 @@ To add a case:
 3. End the module with `if __name__ == "__main__": sys.exit(main(CASES))`, `main` of `run.py`.
 
 The frame discards the first round, counts 7 (3 with --quick), and prints medians and quartiles.
-What the function raises is printed as the reason why the case could not be measured.
+What the function raises is printed as the reason why the case could not be measured; if it raises
+`NotInstalled`, the case is left out, and this does not count as a failure.
 """

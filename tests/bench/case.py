@@ -12,6 +12,10 @@ from itertools import islice
 from typing import Literal, NamedTuple, TypeAlias
 
 
+class NotInstalled(Exception):  # noqa: N818 - no error: the case is left out
+    """A program that only this case needs is missing; the text names it."""
+
+
 class Pair(NamedTuple):
     """Two values that were measured one right after the other, or at the same time."""
 

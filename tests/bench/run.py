@@ -1,7 +1,8 @@
 """Runs cases of the benchmark and prints their table: `build/bench`, `python -m tests.bench.NAME`.
 
-The exit code says whether everything could be measured: 0, or 1 if a case could not. It does not
-say whether goals are reached: the table does.
+The exit code says whether everything could be measured: 0, or 1 if a case could not. A case that
+was left out, since a program that only it needs is not installed, is named below the table. The
+exit code does not say whether goals are reached: the table does.
 """
 
 from __future__ import annotations
@@ -13,11 +14,11 @@ import pkgutil
 import sys
 import time
 import traceback
-from collections.abc import MutableMapping, Sequence
+from collections.abc import Sequence
 
 import tests.bench
 from tests.bench import plot, table
-from tests.bench.case import Case, Result, measure
+from tests.bench.case import Case, NotInstalled, Result, measure
 
 
 def cases(constant: str = "CASES") -> list[Case]:
@@ -63,11 +64,11 @@ def main(found: Sequence[Case], arguments: Sequence[str] | None = None) -> int:
     for case in chosen:
         size = options.size or (case.quick if options.quick else case.full)
         rounds = options.rounds or (case.quick_rounds if options.quick else case.rounds)
-        report.results += _measured(case, size, rounds, report.failures)
+        report.results += _measured(case, size, rounds, report)
     if options.plot is not None:
         for case in chosen:
             for size in case.sizes:
-                report.curves += _measured(case, size, case.quick_rounds, report.failures)
+                report.curves += _measured(case, size, case.quick_rounds, report)
     earlier = None if before is None else table.earlier(before, report.results)
     print(report.table(earlier), end="", flush=True)
     if options.json is not None:
@@ -77,17 +78,18 @@ def main(found: Sequence[Case], arguments: Sequence[str] | None = None) -> int:
     return 1 if report.failures else 0
 
 
-def _measured(
-    case: Case, size: int, rounds: int, failures: MutableMapping[str, str]
-) -> Sequence[Result]:
-    """Returns what `measure` returns, nothing if it fails: then the reason is in `failures`."""
+def _measured(case: Case, size: int, rounds: int, report: table.Report) -> Sequence[Result]:
+    """Returns what `measure` returns, nothing if it fails: then the reason is in the report."""
     began = time.monotonic()
     print(f"{case.name}: size {size:,}, rounds {rounds}", end="", file=sys.stderr, flush=True)
     try:
         return measure(case, size, rounds)
+    except NotInstalled as error:
+        report.left_out[case.name] = str(error)
+        return ()
     except Exception as error:  # noqa: BLE001 the others are measured all the same
         traceback.print_exc()
-        failures[case.name] = f"{type(error).__name__}: {error}"
+        report.failures[case.name] = f"{type(error).__name__}: {error}"
         return ()
     finally:
         print(f", {time.monotonic() - began:.0f} s", file=sys.stderr, flush=True)

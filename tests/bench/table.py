@@ -30,6 +30,8 @@ class Report:
     """Results of other sizes, for the plot."""
     failures: dict[str, str] = field(default_factory=dict)
     """Why a case could not be measured, by its name."""
+    left_out: dict[str, str] = field(default_factory=dict)
+    """What a case needs that is not installed, by its name."""
 
     def encode(self) -> str:
         document = {
@@ -37,6 +39,7 @@ class Report:
             "results": [_encoded(one) for one in self.results],
             "curves": [_encoded(one) for one in self.curves],
             "failures": self.failures,
+            "left_out": self.left_out,
         }
         return json.dumps(document, indent=1) + "\n"
 
@@ -51,6 +54,7 @@ class Report:
         lines = [f"{name}: {value}" for name, value in self.machine.items()]
         lines += ["", *_aligned(heads, rows)]
         lines += [f"\n{case} was not measured: {why}" for case, why in self.failures.items()]
+        lines += [f"\n{case} was left out, without {what}" for case, what in self.left_out.items()]
         return "\n".join(lines) + "\n"
 
 

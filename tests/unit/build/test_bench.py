@@ -17,6 +17,7 @@ from tests.bench.case import (
     Case,
     Figure,
     Goal,
+    NotInstalled,
     Pair,
     Result,
     at_least,
@@ -63,6 +64,11 @@ class Rounds:
 
 def broken(_: int) -> Iterator[Sequence[Pair]]:
     raise AssertionError("no Podman")
+    yield []
+
+
+def lacking(_: int) -> Iterator[Sequence[Pair]]:
+    raise NotInstalled("the other program")
     yield []
 
 
@@ -189,6 +195,19 @@ def test_what_cannot_be_measured_is_the_exit_code(capsys: pytest.CaptureFixture[
     assert rounds.sizes == [100]
     assert run.main([failing, rounds.case()], ["--only", "rounds"]) == 0
     assert rounds.sizes == [100, 1000]
+
+
+def test_a_case_without_its_program_is_left_out_and_named(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    alone = Case(name="alone", figures=(), pairs=lacking, full=1, quick=1)  # type: ignore[arg-type]
+    file = tmp_path / "run.json"
+    assert run.main([alone, Rounds().case()], ["--quick", "--json", str(file)]) == 0
+    printed = capsys.readouterr().out
+    assert "alone was left out, without the other program" in printed
+    assert "| rounds" in printed
+    document = json.loads(file.read_text())
+    assert (document["left_out"], document["failures"]) == ({"alone": "the other program"}, {})
 
 
 def test_files_may_be_descriptors_of_the_caller(tmp_path: Path) -> None:

@@ -7,7 +7,8 @@ Behaviour of watchdog that this module corrects:
 - it leaves its watches on folders that were moved out of the tree;
 - an inconsistency in its own tables ends its thread;
 - it passes on through two threads that somebody opened or closed a folder, as each listing does;
-- it delays all events that follow a move out of the tree by half a second, so after each claim;
+- it delays all events that follow a move out of the tree by half a second, so after each claim, and
+  cannot be stopped meanwhile;
 - it walks a new folder again for each folder in it, so that a deep tree that is made fast overflows
   the kernel's queue with the events of these walks;
 - it walks new folders by path, and so lists and watches the target of a link that somebody puts in
@@ -19,6 +20,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -40,6 +42,7 @@ from watchdog.observers.inotify_move_event_grouper import (
     InotifyMoveEventGrouper,
     PathedInotifyEvent,
 )
+from watchdog.utils.delayed_queue import DelayedQueue
 
 from claraedge.fs.trusted import opened
 from claraedge.fs.walking import walk
@@ -96,11 +99,30 @@ class _Descriptor(InotifyFD):
         return watch
 
 
+class _Moves(DelayedQueue[GroupedInotifyEvent]):
+    """Events in their order, of which those that begin a move are returned after the delay."""
+
+    def get(self) -> GroupedInotifyEvent | None:
+        """Waits for the next event; None: the queue was closed. watchdog's sleeps, also then."""
+        with self._not_empty:
+            while not self._closed:
+                event, since, begins = self._queue[0] if self._queue else (None, 0.0, False)
+                left = since + self.delay - time.monotonic() if begins else 0.0
+                if event is not None and left <= 0:
+                    self._queue.popleft()
+                    return event
+                self._not_empty.wait(left if begins else None)
+        return None
+
+
 class _Pairs(InotifyMoveEventGrouper):
     """Pairs the two events of a move, which the kernel delivers together or in succession."""
 
     delay = 0.1
     """Seconds that the first event of a move waits for the second."""
+
+    def __init__(self) -> None:
+        self._queue = _Moves(self.delay)
 
 
 @dataclass

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from claraedge.fs.removal import remove
 from claraedge.inbox.inspection.settling import Heard
 from claraedge.inbox.watching.watch import Signal, Watcher
 from tests.rig.deep import chain
@@ -48,3 +49,5 @@ async def test_deep_folders_that_are_made_moved_in_and_about_do_not_end_the_watc
         assert lost == []
     finally:
         await watcher.stop()
+        for deep in (inbox, outside):  # deeper than what pytest removes
+            remove(deep)

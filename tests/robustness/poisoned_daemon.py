@@ -63,7 +63,7 @@ def chosen(leftover: Path) -> bool:
 
 
 POISONS: dict[str, Callable[[], None]] = {
-    "inspection": lambda: poison(Surveyor, "at", lambda _, __, path, *___: b"bad.dcm" in path),
+    "inspection": lambda: poison(Surveyor, "tree", lambda _, root, *__: root.name == "bad.dcm"),
     "claim": lambda: poison(Processor, "_fill", lambda _, __, item, *___: item.name == b"bad.dcm"),
     "job": lambda: poison(PayloadTree, "collect", lists_bad),
     "delivery": lambda: poison(

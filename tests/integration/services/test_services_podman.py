@@ -258,7 +258,7 @@ async def test_what_a_killed_podman_had_made_of_a_service_goes_with_the_next_sta
     opened: Open, runner: PodmanRunner
 ) -> None:
     instance = opened.args[2]  # type: ignore[attr-defined]
-    own = f"claraedge-service-{instance[:12]}-"
+    own, another = (f"claraedge-service-{name[:12]}-" for name in (instance, new_id()))
     moments = random.Random(7)
     halves: Sequence[str] = ()
     for number in range(200):  # it is a matter of milliseconds: seldom more than fifty
@@ -276,7 +276,7 @@ async def test_what_a_killed_podman_had_made_of_a_service_goes_with_the_next_sta
             task.cancel()
             await asyncio.gather(task, return_exceptions=True)
             halves = await runner.half_made(own)
-            assert await runner.half_made("claraedge-service-0") == [], "those of others"
+            assert await runner.half_made(another) == [], "those of others"
         if halves:
             print(f"{number + 1} kills")
             break

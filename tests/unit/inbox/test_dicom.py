@@ -9,7 +9,6 @@ import re
 import struct
 import tempfile
 import threading
-import time
 import warnings
 import zlib
 from pathlib import Path
@@ -24,6 +23,7 @@ from pydicom.uid import UID
 
 from claraedge.inbox.inspection.dicom import Identity, Unidentified, identify, name_of
 from claraedge.inbox.inspection.dicom_bytes import MAX_BYTES
+from tests.rig.costs import cost
 
 DATA = Path(pydicom.__file__).parent / "data"
 SAMPLES = sorted(p for p in DATA.rglob("*") if p.is_file() and not p.name.endswith((".py", ".pyc")))
@@ -329,12 +329,6 @@ def test_a_file_that_ends_in_a_value_before_the_uids_is_cut() -> None:
 # --- bounded ----------------------------------------------------------------------------------
 
 
-def timed(content: bytes) -> tuple[Identity | Unidentified, float]:
-    began = time.thread_time()
-    found = of(content)
-    return found, time.thread_time() - began
-
-
 SMALL = [p for p in SAMPLES if 0 < p.stat().st_size < 50_000]
 
 
@@ -371,9 +365,9 @@ def test_no_damage_makes_it_raise_or_work_long(
                 content = content[:at] + content[at + len(value) :]
             case "repeat":
                 content = content[:at] + content[max(0, at - 50) :]
-    found, seconds = timed(content)
+    found, spent = cost(lambda: of(content))
     assert isinstance(found, Identity | Unidentified)
-    assert seconds < 0.05
+    assert spent < 20
 
 
 @settings(max_examples=200, deadline=None)
@@ -409,10 +403,10 @@ def deflated(content: bytes) -> bytes:
     ],
 )  # fmt: skip
 def test_work_is_bounded(content: bytes) -> None:
-    found, seconds = timed(content)
+    found, spent = cost(lambda: of(content))
     assert isinstance(found, Unidentified)
     assert "in the first" in found.reason
-    assert seconds < 3
+    assert spent < 1000
 
 
 def test_a_great_value_before_the_uids_is_not_read(tmp_path: Path) -> None:
@@ -423,9 +417,9 @@ def test_a_great_value_before_the_uids_is_not_read(tmp_path: Path) -> None:
         file.seek(len(head) + (3 << 30))
         file.write(UIDS)
     assert path.stat().st_size > MAX_BYTES
-    began = time.thread_time()
-    assert read(path) == FOUND
-    assert time.thread_time() - began < 0.05
+    found, spent = cost(lambda: read(path))
+    assert found == FOUND
+    assert spent < 20
 
 
 def test_a_file_that_is_written_to_meanwhile_is_no_crash() -> None:

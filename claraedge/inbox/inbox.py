@@ -283,7 +283,7 @@ class Inbox:
                 await self._list(
                     t
                     for t in self._layout.triggers.values()
-                    if partial or t.deep or t.polled or self._room.refills(t.folder)
+                    if partial or t.deep or t.polled or self._room.wants_listing(t.folder)
                 )
                 next_poll = self._next_poll()
             while entries := self._room.due(_INSPECTIONS):
@@ -368,13 +368,14 @@ class Inbox:
 
     async def _list(self, triggers: Iterable[Trigger]) -> None:
         for trigger in list(triggers):
+            began = self._clock.elapsed()
             found = await self._folders.entries(trigger, self._layout)
             if found is None and self._shares.hangs(trigger.folder):
                 self._room.silent(trigger.folder, NO_ANSWER)
             if found is not None:
                 taken = self._intake.taken()
                 entries = [n for n in found.entries if (trigger.folder, n) not in taken]
-                self._room.see(trigger, entries)
+                self._room.see(trigger, entries, began)
                 self._settled.set()  # a group may be complete without entries that are gone
                 self._left_out.note(trigger, found.left_out)
 
@@ -445,6 +446,8 @@ class Inbox:
 
     async def _claim_some(self) -> None:
         ready = self._room.ready(_CLAIMS)
+        if self._room.relist:
+            self._changed.set()
         if not ready:  # ready entries do not fit `match`, or are gone: lets other tasks run
             await asyncio.sleep(_TURN)
             return

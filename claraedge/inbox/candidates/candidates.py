@@ -31,6 +31,8 @@ from claraedge.suspects import UNRECORDED, Suspects, Work
 _SOON = 0.1
 #: Share of the time that inspections of one entry may use: big trees are inspected less often.
 _SHARE = 0.05
+#: Share of the time that listings may use where groups wait for them.
+_LISTING_SHARE = 0.3
 #: Pause (s) before a blocked entry is inspected again, and longest pause before an unreadable one.
 _AGAIN = 10.0
 #: A folder with more entries than `max_entries` is listed again once the number of watched ones
@@ -65,23 +67,34 @@ class Candidates:
         self._suspects = suspects
         self._inspector = EntryInspector(names)
         self._schedule = Schedule(self._needs_inspection)
-        self._ready_queue = ReadyQueue(clock, self._folders, self._park_misnamed)
+        self._ready_queue = ReadyQueue(clock, self._folders, self._park_misnamed, self._ask_listing)
         self.relist = False
-        """Folders have to be listed again: new ones of deep triggers, or `refills`."""
+        """Folders have to be listed again: new ones of deep triggers, or `wants_listing`."""
 
     # --- listings and hints ---------------------------------------------------------------------
 
-    def see(self, trigger: Trigger, names: Iterable[bytes]) -> None:
-        """Applies the listing of a folder: adds new entries, and drops those that are gone."""
+    def see(self, trigger: Trigger, names: Iterable[bytes], began: float) -> None:
+        """Applies the listing of a folder: adds new entries, and drops those that are gone.
+
+        `began`: when the listing began, by the clock's `elapsed` (s). It may lack what arrived
+        since.
+        """
         now, wall = self._clock.elapsed(), self._clock.now()
         present = set(names)
         self._book.present(trigger.folder, present)
         folder = self._folder(trigger)
-        for name in [name for name in folder.entries if name not in present]:
-            self._drop(folder.entries[name])
+        for entry in list(folder.entries.values()):
+            if entry.name not in present and entry.heard < began:
+                self._drop(entry)
         had_problem, folder.trigger = folder.trigger.problem, trigger
         for name in self._admitted(folder, present - folder.entries.keys()):
-            self._add(trigger, name, now, wall)
+            self._add(trigger, name, began, wall)
+        folder.listed = began
+        # A big folder is not listed for its groups more often than it is grouped.
+        folder.rest_until = max(folder.rest_until, now + (now - began) / _LISTING_SHARE)
+        if folder.unlisted:
+            folder.unlisted = False
+            folder.regroup()
         for name in present & folder.entries.keys():
             entry = folder.entries[name]
             entry.trigger = trigger
@@ -125,14 +138,18 @@ class Candidates:
             entry = self._add(trigger, name, now, self._clock.now())
         entry.hints = hear(entry.hints, heard, inside)
         if heard not in _IDLE:
+            entry.heard = now
             entry.ready = False
             soon = now if entry.hints.complete else now + _SOON
             self._schedule.put(entry, min(entry.due, max(soon, self._earliest(entry, now))))
 
-    def refills(self, folder: Path) -> bool:
-        """Whether there is room again for many entries of a folder that are not watched yet."""
+    def wants_listing(self, folder: Path) -> bool:
+        """Whether a group waits for a listing of a folder, or there is room for its entries again.
+
+        The latter only where the folder has more entries than are watched at once.
+        """
         known = self._folders.get(folder)
-        return known is not None and known.refill
+        return known is not None and (known.refill or known.unlisted)
 
     def forget_hints(self) -> None:
         """Discards the hints of all entries: some were lost, and the others may be outdated."""
@@ -168,6 +185,8 @@ class Candidates:
             # Entries known from before the start come first, in their earlier order.
             order=(known is None, now if known is None else known.first_seen, name),
             first_seen=wall if known is None else known.first_seen,
+            added=now,
+            heard=now,
             due=now,
             unfinished=selected.unfinished if isinstance(selected, Selected) else "",
         )
@@ -333,9 +352,13 @@ class Candidates:
     def ready(self, most: int) -> Sequence[ReadyItem]:
         """Returns up to `most` items that may be claimed, in order.
 
-        Further calls return the same ones until they are claimed, parked or changed.
+        Further calls return the same ones until they are claimed, parked or changed. `relist` is
+        set where a group waits for a listing of its folder.
         """
         return self._ready_queue.ready(most)
+
+    def _ask_listing(self) -> None:
+        self.relist = True
 
     def _park_misnamed(self, entries: Iterable[Waiting], reason: str) -> None:
         self.park(entries, reason, _AGAIN)

@@ -31,6 +31,11 @@ class Waiting:
     """Sort key: known from before the start or not, time first seen (seconds), name."""
     first_seen: float
     """Unix seconds."""
+    added: float
+    """When it was first heard of, or the listing that showed it first began: seconds of the clock's
+    `elapsed`."""
+    heard: float
+    """When an event last told of a change of it, else as `added`."""
     due: float
     """Time of the next inspection, seconds of the clock's `elapsed`."""
     hints: Hints = NO_HINTS
@@ -69,6 +74,11 @@ class TriggerFolder:
     entries: dict[bytes, Waiting] = field(default_factory=dict)
     next_grouping: float = float("inf")
     """Time at which to group its entries again, seconds of the clock's `elapsed`."""
+
+    listed: float = float("-inf")
+    """When its last listing began, seconds of the clock's `elapsed`."""
+    unlisted: bool = False
+    """A group waits for its next listing."""
 
     unseen: int = 0
     """Number of entries in the folder beyond those that are watched at once."""

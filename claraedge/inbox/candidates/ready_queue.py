@@ -50,11 +50,16 @@ class ReadyQueue:
         clock: Clock,
         folders: Mapping[Path, TriggerFolder],
         park: Callable[[Iterable[Waiting], str], None],
+        ask_listing: Callable[[], None],
     ) -> None:
-        """`park` is called with entries whose names do not fit their trigger, and the reason."""
+        """`park` is called with entries whose names do not fit their trigger, and the reason.
+
+        `ask_listing` is called where a group waits for a listing of its folder (`unlisted`).
+        """
         self._clock = clock
         self._folders = folders
         self._park = park
+        self._ask_listing = ask_listing
         self._ready: list[tuple[tuple[bool, float, bytes], int, Waiting]] = []
         self._count = 0
 
@@ -111,7 +116,10 @@ class ReadyQueue:
         self, items: list[ReadyItem], folder: TriggerFolder, now: float, most: int
     ) -> None:
         began = time.monotonic()
-        if any(entry.survey is None and not entry.blocked for entry in folder.entries.values()):
+        if any(
+            entry.survey is None and not entry.blocked and entry.added <= folder.listed
+            for entry in folder.entries.values()
+        ):
             # An entry that is not inspected yet may belong to any group: of a big one that was
             # there at the start, the first entries settle before the last are inspected.
             folder.next_grouping = now + _SOON
@@ -124,7 +132,10 @@ class ReadyQueue:
             folder.rest_until = now + (time.monotonic() - began) / _SHARE
             return
         units = [unit for entry in entries if (unit := unit_of(entry)) is not None]
-        found = group(folder.trigger.rule, units, now)
+        found = group(folder.trigger.rule, units, now, folder.listed)
+        folder.unlisted = found.unlisted
+        if found.unlisted:
+            self._ask_listing()
         folder.next_grouping = float("inf") if found.next_grouping is None else found.next_grouping
         for entry in entries:
             entry.waits = found.waits.get(entry.name, "")

@@ -73,6 +73,8 @@ class Grouped:
     """Items that may be claimed now."""
     next_grouping: float | None
     """Time (seconds) at which more may be claimed by waiting alone; None: only changes matter."""
+    unlisted: bool = False
+    """More may be claimed once the folder is listed again."""
     waits: Mapping[bytes, str] = field(default_factory=dict)
     """Complete or refused entries that wait for others of their group -> what they wait for."""
 
@@ -88,10 +90,14 @@ class _Crowd:
     marker: Unit | None = None
 
 
-def group(trigger: TriggerSettings, units: Sequence[Unit], now: float) -> Grouped:
+def group(
+    trigger: TriggerSettings, units: Sequence[Unit], now: float, listed: float = float("inf")
+) -> Grouped:
     """Decides which items can be made of the entries of a trigger's folder.
 
-    `units` must be in the order first seen. `now`: seconds of the clock's `elapsed`.
+    `units` must be in the order first seen. `now`, and `listed`: when the last listing of the
+    folder began, both in seconds of the clock's `elapsed`. Nothing new for a while means something
+    only where a listing confirms it: events of new files may be lost, or still wait to be read.
     """
     match trigger.grouping:
         case "entry" | "file" | "folder":
@@ -110,14 +116,19 @@ def group(trigger: TriggerSettings, units: Sequence[Unit], now: float) -> Groupe
             crowds = [_Crowd(members, key=key) for key, members in by_key.items()]
     if trigger.grouping != "marker":
         _add_lacking(crowds, [u for u in units if u.lacking and not u.unrelated], trigger.quiet)
-    return _decided(trigger, crowds, units, now)
+    return _decided(trigger, crowds, units, now, listed)
 
 
 def _decided(
-    trigger: TriggerSettings, crowds: Iterable[_Crowd], units: Iterable[Unit], now: float
+    trigger: TriggerSettings,
+    crowds: Iterable[_Crowd],
+    units: Iterable[Unit],
+    now: float,
+    listed: float,
 ) -> Grouped:
     groups: list[Group] = []
     times: list[float] = []
+    unlisted = False
     waits: dict[bytes, str] = {}
     due: list[_Crowd] = []
     kept: set[bytes] = set()
@@ -138,6 +149,8 @@ def _decided(
             text = f"its group waits: {_lacks(crowd)}"
             for unit in (*crowd.members, *crowd.lacking):
                 waits.setdefault(unit.name, text)
+        elif listed < (until if crowd.marker is None else crowd.marker.changed):
+            unlisted = True
         else:
             due.append(crowd)
             continue
@@ -159,9 +172,13 @@ def _decided(
         until = unit.changed if unit.unrelated else unit.changed + trigger.quiet
         if until > now and trigger.grouping != "marker":
             times.append(until)
+        elif listed < until and trigger.grouping != "marker":
+            unlisted = True
         else:
             groups.append(Group(label=unit.name, members=()))
-    return Grouped(groups=groups, next_grouping=min(times, default=None), waits=waits)
+    return Grouped(
+        groups=groups, next_grouping=min(times, default=None), unlisted=unlisted, waits=waits
+    )
 
 
 def _group_of(crowd: _Crowd, faulty: Sequence[bytes], *, fails: bool) -> Group:

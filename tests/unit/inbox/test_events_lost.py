@@ -19,6 +19,8 @@ from watchdog.observers.inotify_c import InotifyEvent, InotifyFD
 
 from claraedge.inbox.inspection.settling import Heard
 from claraedge.inbox.model import ItemState
+from claraedge.inbox.triggers.triggers import Trigger, Triggers
+from claraedge.inbox.watching.folders import FolderListing, Folders
 from claraedge.inbox.watching.watch import Signal, Watcher
 from tests.rig.inbox import InboxRig, drop, ended, inbox_rig, make_config
 from tests.rig.waiting import eventually
@@ -370,3 +372,47 @@ async def test_a_folder_that_may_not_be_read_is_watched_once_it_may(tmp_path: Pa
     drop(inbox / "a.dcm")
     await ears.until_heard(inbox / "a.dcm", Heard.CLOSED)
     await ears.watcher.stop()
+
+
+async def test_what_is_not_heard_of_yet_belongs_to_its_group_all_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trigger = {"folder": "in", "pipeline": "ct", "grouping": "quiet", "quiet_seconds": 0.5}
+    config = make_config(tmp_path, rescan=NEVER, trigger=[trigger])
+    inbox, full = tmp_path / "inbox/in", [config.inbox.max_queued]
+    async with inbox_rig(config, queued=lambda: full[0]) as rig:
+        await rig.register("ct")
+        await eventually(lambda: rig.watcher._watched, "the inbox is watched")
+        drop(inbox / "0.dcm")
+        await rig.until(lambda items: any("the queue is full" in item.reason for item in items))
+        with deaf(monkeypatch):
+            drop(tmp_path / "1.dcm").rename(inbox / "1.dcm")  # a call to read was under way
+            await rig.until(lambda items: len(items) == 2)
+            for number in range(2, 6):
+                drop(inbox / f"{number}.dcm")
+            full[0] = 0
+            await rig.delivered(1)
+        (job,) = await rig.jobs()
+        assert len(rig.input_of(job)) == 6
+
+
+async def test_what_is_heard_of_during_a_listing_is_not_gone_for_lack_of_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    inbox, lists = tmp_path / "inbox/ct", Folders.entries
+    async with inbox_rig(make_config(tmp_path, rescan=NEVER)) as rig:
+        await rig.register("ct")
+        drop(inbox / "first.dcm")
+        await rig.delivered(1)
+
+        async def late(self: Folders, trigger: Trigger, layout: Triggers) -> FolderListing | None:
+            found = await lists(self, trigger, layout)
+            if trigger.folder == inbox:
+                monkeypatch.undo()
+                drop(inbox / "second.dcm")
+                await rig.until(lambda items: any(item.name == "second.dcm" for item in items))
+            return found
+
+        monkeypatch.setattr(Folders, "entries", late)
+        rig.inbox.poke()
+        await rig.delivered(2)

@@ -23,12 +23,16 @@ def gpus(config: Config) -> tuple[str, ...]:
     return cdi.devices(config.engine.cdi_kind)
 
 
+def operators(config: Config) -> int:
+    """Returns how many operators may run at the same time."""
+    return config.engine.max_operators or 2 * _cores()
+
+
 def resources(config: Config, usable: UsableGpus) -> Resources:
     """Returns the resources that operators may use."""
-    cores = _cores()
     return Resources(
-        operators=config.engine.max_operators or 2 * cores,
-        cores=cores,
+        operators=operators(config),
+        cores=_cores(),
         memory=_memory(),
         gpus=lambda: gpus(config),
         gpu_faults=usable.faults,

@@ -269,7 +269,9 @@ class Parts:
         machine = Machine(
             database=base.database,
             runner=base.runner,
-            removals=Removals(base.runner, lambda: self.engine.expect_orphans()),
+            removals=Removals(
+                base.runner, device.operators(base.config), lambda: self.engine.expect_orphans()
+            ),
             payloads=self.payloads,
             images=self.images,
             applications=self.applications,

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from claraedge.bugs import known
 from claraedge.errors import ContainerError, RunnerUnavailableError
 from claraedge.runner.protocol import Runner
+from claraedge.waiting.until import wait_set
 
 _log = logging.getLogger(__name__)
 
@@ -17,22 +18,28 @@ _log = logging.getLogger(__name__)
 DELAY = 0.3
 #: Seconds for which a stopping daemon still removes containers; the next start removes the rest.
 _LAST = 2.0
-#: Ended containers that may exist at once. Podman makes containers faster than it removes them, and
-#: each has one of the locks of its user (`num_locks`, 2,048): without a bound, an hour of small
-#: jobs uses them up, and no container can be made any more.
-MOST = 64
+#: Ended containers that may wait for their removal, for each operator that may run. Podman makes
+#: containers faster than it removes them, and each has one of the locks of its user (`num_locks`,
+#: 2,048): without a bound, an hour of small jobs uses them up, and no container can be made any
+#: more.
+PER_OPERATOR = 2
 
 
 class Removals:
     """A queue of containers to remove: `add` appends one, and `run` removes one after the other."""
 
-    def __init__(self, runner: Runner, on_outage: Callable[[], None]) -> None:
-        """`on_outage` is called if containers may remain, as the runner did not answer."""
+    def __init__(self, runner: Runner, operators: int, on_outage: Callable[[], None]) -> None:
+        """`operators`: how many may run at the same time.
+
+        `on_outage` is called if containers may remain, as the runner did not answer.
+        """
         self._runner = runner
+        self._most = PER_OPERATOR * operators
         self._on_outage = on_outage
         self._waiting: deque[tuple[str, dict[str, str]]] = deque()
         self._added = asyncio.Event()
         self._removed = asyncio.Event()
+        self._full = asyncio.Event()
 
     def add(self, container: str, **about: str) -> None:
         """Queues a container for removal; `about`: fields for the log, if the removal fails."""
@@ -40,8 +47,9 @@ class Removals:
         self._added.set()
 
     async def room(self) -> None:
-        """Waits, before a container is made, until fewer than `MOST` wait for their removal."""
-        while len(self._waiting) >= MOST:
+        """Waits, before a container is made, until few enough wait for their removal."""
+        while len(self._waiting) >= self._most:
+            self._full.set()
             self._removed.clear()
             await self._removed.wait()
 
@@ -50,7 +58,8 @@ class Removals:
         try:
             while True:
                 await self._added.wait()
-                await asyncio.sleep(DELAY)
+                await wait_set(self._full, DELAY)
+                self._full.clear()
                 await self._drain()
                 if not self._waiting:
                     self._added.clear()

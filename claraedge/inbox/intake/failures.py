@@ -83,19 +83,28 @@ class Failures:
     def put_unknown(self, flag: CancelFlag, spool: Spool, item: str) -> bool:
         """Moves what the spool has of an item without a row to the unknown items.
 
-        This happens after an older database was restored; it may be somebody's data. False: there
-        was no file in it, and it was removed.
+        This happens after an older database was restored; it may be somebody's data. An entry that
+        is hidden in its folder stays there: its mount point is kept with the unknown items. False:
+        there was no file in it, and it was removed.
         """
-        there = [folder for folder in spool.folders(item) if os.path.lexists(folder)]
-        found = [folder for folder in there if holds_files(folder)]
+        note = spool.mount_note(item)
+        there = [path for path in (*spool.folders(item), note) if os.path.lexists(path)]
+        found = [path for path in there if holds_files(path)]
         if found:
             self._root.refuse()
             with opened(self._root.path, os.fsencode(self.unknown.name), make=0o755) as place:
-                for folder in found:
-                    move(folder, place / folder.name, flag=flag)
+                for path in found:
+                    move(path, place / path.name, flag=flag)
             _log.warning(
                 "the state does not know %s in the spool; it lies in %s now", item, self.unknown
             )
+            if note in found:
+                _log.warning(
+                    "the entry of %s may still be hidden in its folder of the inbox, as %s: rename"
+                    " it there to have it taken again",
+                    item,
+                    spool.hidden(item, Path()),
+                )
         spool.remove(item)
         return bool(found)
 

@@ -190,18 +190,25 @@ async def _try_again(state: Path, fuse: Fuse) -> None:
         assert len(await rig.jobs()) == 2
 
 
-async def test_a_spool_that_the_state_does_not_know_is_kept_as_a_failure(tmp_path: Path) -> None:
-    item = "a" * 32
+async def test_a_spool_that_the_state_does_not_know_is_kept_as_a_failure(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    item, hidden = "a" * 32, "d" * 32
     drop(tmp_path / "spool" / item / "scan.dcm", b"content")
     drop(tmp_path / "spool" / f"{item}.new" / "scan.dcm", b"con")
     drop(tmp_path / "spool" / f"{item}.mount", b"/mnt")
     (tmp_path / "spool" / ("b" * 32)).mkdir()
+    (tmp_path / "spool" / hidden).mkdir()
+    drop(tmp_path / "spool" / f"{hidden}.mount", b"/mnt")
     drop(tmp_path / "spool" / ".c.tmp", b"half of a note")
     async with inbox_rig(make_config(tmp_path), run=False) as rig:
         assert list((tmp_path / "spool").iterdir()) == []
         (warning,) = rig.inbox.warnings()
-        assert warning.startswith("1 dropped items that the database does not know lie in")
+        assert warning.startswith("2 dropped items that the database does not know lie in")
     assert tree_of(tmp_path / "failed") == {
         f"unknown/{item}/scan.dcm": b"content",
         f"unknown/{item}.new/scan.dcm": b"con",
+        f"unknown/{item}.mount": b"/mnt",
+        f"unknown/{hidden}.mount": b"/mnt",
     }
+    assert f"as .claraedge-{hidden}: rename it there" in caplog.text

@@ -277,20 +277,22 @@ class Inbox:
                 await self._rescan_all()
                 next_rescan = self._clock.elapsed() + self._rescan_seconds
                 next_poll = self._next_poll()
-            elif self._room.relist or self._clock.elapsed() >= next_poll:
-                self._room.relist = False
-                partial = self._watcher.partial
+            elif self._clock.elapsed() >= next_poll:
+                unlisted = self._room.unlisted()
                 await self._list(
                     t
                     for t in self._layout.triggers.values()
-                    if partial or t.deep or t.polled or self._room.wants_listing(t.folder)
+                    if t.folder in unlisted or self._is_polled(t)
                 )
                 next_poll = self._next_poll()
+            elif unlisted := self._room.unlisted():
+                await self._list(t for t in self._layout.triggers.values() if t.folder in unlisted)
+                next_poll = min(next_poll, self._next_poll())  # it may have failed
             while entries := self._room.due(_INSPECTIONS):
                 await self._inspect(entries)
             for folder in [f for f in self._later if not self._shares.busy(f)]:
                 apart.create_task(self._inspect_on_share(folder), name=f"inspect {folder}")
-            if self._room.relist:
+            if self._room.any_unlisted:
                 self._changed.set()
             await self._book.write()
             await self._pause(self._changed, next_rescan, next_poll, self._room.next_due())
@@ -347,8 +349,12 @@ class Inbox:
             why = known(error, "the watch of the inbox")
             _log.warning("the inbox is only rescanned, and not watched: %s", why)
 
+    def _is_polled(self, trigger: Trigger) -> bool:
+        waits = self._room.has_unconfirmed(trigger.folder)  # for a listing that may have failed
+        return self._watcher.partial or trigger.polled or waits
+
     def _next_poll(self) -> float:
-        polled = self._watcher.partial or any(t.polled for t in self._layout.triggers.values())
+        polled = any(map(self._is_polled, self._layout.triggers.values()))
         return self._clock.elapsed() + self._poll_seconds if polled else float("inf")
 
     async def _pause(self, event: asyncio.Event, *times: float | None) -> None:
@@ -361,6 +367,7 @@ class Inbox:
         if layout is None:
             return
         self._layout = layout
+        self._room.unlisted()  # all of them are listed now
         self._room.forget_folders(t.folder for t in layout.triggers.values())
         self._left_out.keep(t.folder for t in layout.triggers.values())
         await self._watch(layout)
@@ -409,7 +416,8 @@ class Inbox:
                 # Left out by its name. But a folder may have been moved in with files inside that
                 # a deep trigger selects, and the name of a folder does not matter there.
                 moved_in = signal.heard in (Heard.MOVED_IN, Heard.MOVED_FROM_TEMPORARY)
-                self._room.relist = self._room.relist or (place.trigger.deep and moved_in)
+                if place.trigger.deep and moved_in:
+                    self._room.list_again(place.trigger.folder)
                 continue
             if (place.trigger.folder, place.name) in taken:
                 # Either our own move to the spool, or a new entry of the same name: the rescan
@@ -446,7 +454,7 @@ class Inbox:
 
     async def _claim_some(self) -> None:
         ready = self._room.ready(_CLAIMS)
-        if self._room.relist:
+        if self._room.any_unlisted:
             self._changed.set()
         if not ready:  # ready entries do not fit `match`, or are gone: lets other tasks run
             await asyncio.sleep(_TURN)

@@ -31,8 +31,9 @@ from claraedge.suspects import UNRECORDED, Suspects, Work
 _SOON = 0.1
 #: Share of the time that inspections of one entry may use: big trees are inspected less often.
 _SHARE = 0.05
-#: Share of the time that listings may use where groups wait for them.
+#: Share of the time that listings may use for which groups ask, and longest pause (s) between two.
 _LISTING_SHARE = 0.3
+_LISTING_PAUSE = 10.0
 #: Pause (s) before a blocked entry is inspected again, and longest pause before an unreadable one.
 _AGAIN = 10.0
 #: A folder with more entries than `max_entries` is listed again once the number of watched ones
@@ -67,9 +68,9 @@ class Candidates:
         self._suspects = suspects
         self._inspector = EntryInspector(names)
         self._schedule = Schedule(self._needs_inspection)
-        self._ready_queue = ReadyQueue(clock, self._folders, self._park_misnamed, self._ask_listing)
-        self.relist = False
-        """Folders have to be listed again: new ones of deep triggers, or `wants_listing`."""
+        self._ready_queue = ReadyQueue(clock, self._folders, self._park_misnamed, self.list_again)
+        self._unlisted: set[Path] = set()
+        """Folders that have to be listed again."""
 
     # --- listings and hints ---------------------------------------------------------------------
 
@@ -88,16 +89,16 @@ class Candidates:
                 self._drop(entry)
         had_problem, folder.trigger = folder.trigger.problem, trigger
         for name in self._admitted(folder, present - folder.entries.keys()):
-            self._add(trigger, name, began, wall)
+            self._add(trigger, name, now, wall).added = began
         folder.listed = began
-        # A big folder is not listed for its groups more often than it is grouped.
-        folder.rest_until = max(folder.rest_until, now + (now - began) / _LISTING_SHARE)
-        if folder.unlisted:
-            folder.unlisted = False
+        folder.list_after = now + min((now - began) / _LISTING_SHARE, _LISTING_PAUSE)
+        if folder.unconfirmed:
+            folder.unconfirmed = False
             folder.regroup()
         for name in present & folder.entries.keys():
             entry = folder.entries[name]
             entry.trigger = trigger
+            entry.added = min(entry.added, began)
             if had_problem and not trigger.problem:
                 self._schedule.put(entry, now)
                 if entry.ready:
@@ -106,7 +107,7 @@ class Candidates:
 
     def _admitted(self, folder: TriggerFolder, new: set[bytes]) -> Iterable[bytes]:
         """Returns the new names that fit: those known from before the start first, then by name."""
-        room, folder.refill = max(0, self._max_entries - len(folder.entries)), False
+        room = max(0, self._max_entries - len(folder.entries))
         before, folder.unseen = folder.unseen, max(0, len(new) - room)
         if before and not folder.unseen:
             folder.regroup()
@@ -143,13 +144,24 @@ class Candidates:
             soon = now if entry.hints.complete else now + _SOON
             self._schedule.put(entry, min(entry.due, max(soon, self._earliest(entry, now))))
 
-    def wants_listing(self, folder: Path) -> bool:
-        """Whether a group waits for a listing of a folder, or there is room for its entries again.
+    def list_again(self, folder: Path) -> None:
+        """Has a folder listed again soon: for a group, or for entries that are not watched yet."""
+        self._unlisted.add(folder)
 
-        The latter only where the folder has more entries than are watched at once.
-        """
+    @property
+    def any_unlisted(self) -> bool:
+        """Whether a folder has to be listed again."""
+        return bool(self._unlisted)
+
+    def unlisted(self) -> set[Path]:
+        """Returns the folders that have to be listed again; further calls do not repeat them."""
+        found, self._unlisted = self._unlisted, set()
+        return found
+
+    def has_unconfirmed(self, folder: Path) -> bool:
+        """Whether a group waits for a listing of a folder."""
         known = self._folders.get(folder)
-        return known is not None and (known.refill or known.unlisted)
+        return known is not None and known.unconfirmed
 
     def forget_hints(self) -> None:
         """Discards the hints of all entries: some were lost, and the others may be outdated."""
@@ -209,7 +221,7 @@ class Candidates:
             del folder.entries[entry.name]
             folder.regroup()
             if folder.unseen and len(folder.entries) <= self._max_entries * _REFILL:
-                folder.refill = self.relist = True
+                self.list_again(entry.trigger.folder)
 
     @staticmethod
     def _earliest(entry: Waiting, now: float) -> float:
@@ -280,7 +292,7 @@ class Candidates:
                 self._drop(entry)
             elif found.is_folder_of_more:
                 self._drop(entry)
-                self.relist = True
+                self.list_again(entry.trigger.folder)
             else:
                 self._decide(entry, found.survey, found, began)
             # A group may be complete now, without an entry that is gone or found to be missing.
@@ -352,13 +364,9 @@ class Candidates:
     def ready(self, most: int) -> Sequence[ReadyItem]:
         """Returns up to `most` items that may be claimed, in order.
 
-        Further calls return the same ones until they are claimed, parked or changed. `relist` is
-        set where a group waits for a listing of its folder.
+        Further calls return the same ones until they are claimed, parked or changed.
         """
         return self._ready_queue.ready(most)
-
-    def _ask_listing(self) -> None:
-        self.relist = True
 
     def _park_misnamed(self, entries: Iterable[Waiting], reason: str) -> None:
         self.park(entries, reason, _AGAIN)

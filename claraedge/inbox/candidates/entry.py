@@ -77,13 +77,13 @@ class TriggerFolder:
 
     listed: float = float("-inf")
     """When its last listing began, seconds of the clock's `elapsed`."""
-    unlisted: bool = False
-    """A group waits for its next listing."""
+    list_after: float = float("-inf")
+    """Earliest time of a listing that a group asks for, seconds of the clock's `elapsed`."""
+    unconfirmed: bool = False
+    """A group waits for the next listing."""
 
     unseen: int = 0
     """Number of entries in the folder beyond those that are watched at once."""
-    refill: bool = False
-    """There is room for many unseen entries again: the folder has to be listed."""
 
     rest_until: float = 0.0
     """Earliest time of the next grouping, which is expensive for many entries: seconds of the

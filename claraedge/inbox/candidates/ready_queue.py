@@ -50,16 +50,16 @@ class ReadyQueue:
         clock: Clock,
         folders: Mapping[Path, TriggerFolder],
         park: Callable[[Iterable[Waiting], str], None],
-        ask_listing: Callable[[], None],
+        list_again: Callable[[Path], None],
     ) -> None:
         """`park` is called with entries whose names do not fit their trigger, and the reason.
 
-        `ask_listing` is called where a group waits for a listing of its folder (`unlisted`).
+        `list_again` is called with a folder in which a group waits for a listing (`unconfirmed`).
         """
         self._clock = clock
         self._folders = folders
         self._park = park
-        self._ask_listing = ask_listing
+        self._list_again = list_again
         self._ready: list[tuple[tuple[bool, float, bytes], int, Waiting]] = []
         self._count = 0
 
@@ -133,10 +133,12 @@ class ReadyQueue:
             return
         units = [unit for entry in entries if (unit := unit_of(entry)) is not None]
         found = group(folder.trigger.rule, units, now, folder.listed)
-        folder.unlisted = found.unlisted
-        if found.unlisted:
-            self._ask_listing()
         folder.next_grouping = float("inf") if found.next_grouping is None else found.next_grouping
+        folder.unconfirmed = found.unconfirmed
+        if found.unconfirmed and now < folder.list_after:
+            folder.next_grouping = min(folder.next_grouping, folder.list_after)
+        elif found.unconfirmed:
+            self._list_again(folder.trigger.folder)
         for entry in entries:
             entry.waits = found.waits.get(entry.name, "")
         groups = [

@@ -73,7 +73,7 @@ class Grouped:
     """Items that may be claimed now."""
     next_grouping: float | None
     """Time (seconds) at which more may be claimed by waiting alone; None: only changes matter."""
-    unlisted: bool = False
+    unconfirmed: bool = False
     """More may be claimed once the folder is listed again."""
     waits: Mapping[bytes, str] = field(default_factory=dict)
     """Complete or refused entries that wait for others of their group -> what they wait for."""
@@ -128,7 +128,7 @@ def _decided(
 ) -> Grouped:
     groups: list[Group] = []
     times: list[float] = []
-    unlisted = False
+    unconfirmed = False
     waits: dict[bytes, str] = {}
     due: list[_Crowd] = []
     kept: set[bytes] = set()
@@ -150,7 +150,7 @@ def _decided(
             for unit in (*crowd.members, *crowd.lacking):
                 waits.setdefault(unit.name, text)
         elif listed < (until if crowd.marker is None else crowd.marker.changed):
-            unlisted = True
+            unconfirmed = True
         else:
             due.append(crowd)
             continue
@@ -173,11 +173,11 @@ def _decided(
         if until > now and trigger.grouping != "marker":
             times.append(until)
         elif listed < until and trigger.grouping != "marker":
-            unlisted = True
+            unconfirmed = True
         else:
             groups.append(Group(label=unit.name, members=()))
     return Grouped(
-        groups=groups, next_grouping=min(times, default=None), unlisted=unlisted, waits=waits
+        groups=groups, next_grouping=min(times, default=None), unconfirmed=unconfirmed, waits=waits
     )
 
 

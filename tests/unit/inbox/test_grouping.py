@@ -353,7 +353,7 @@ def test_the_end_of_a_group_is_confirmed_by_a_listing(
     trigger: TriggerSettings, units: Sequence[Unit], since: float
 ) -> None:
     before = group(trigger, units, NOW, listed=since - 0.1)
-    assert before == Grouped(groups=[], next_grouping=None, unlisted=True)
+    assert before == Grouped(groups=[], next_grouping=None, unconfirmed=True)
     after = group(trigger, units, NOW, listed=since)
     assert len(after.groups) == 1
-    assert not after.unlisted
+    assert not after.unconfirmed

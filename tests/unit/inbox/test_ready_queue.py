@@ -43,7 +43,7 @@ def unexpected(_: Iterable[Waiting], reason: str) -> None:
     raise AssertionError(reason)
 
 
-def not_asked() -> None:
+def not_asked(_: Path) -> None:
     raise AssertionError("the folder was listed a moment ago")
 
 

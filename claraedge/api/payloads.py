@@ -19,6 +19,8 @@ from claraedge.wire.nvidia.clara.platform import payloads_pb2 as wire
 _READ = 256 * 1024
 #: Reads at the position of the descriptor (preadv2).
 _POSITION = -1
+#: Where the event loop reads into, for each call: it copies from it before it does anything else.
+_buffer = bytearray(_READ)
 
 
 class PayloadsServicer:
@@ -75,12 +77,11 @@ class PayloadsServicer:
         file, content = await self._payloads.open(payload, name)
         with content:
             details = _details(file)
-            buffer = bytearray(_READ)
             response = wire.PayloadsDownloadResponse(header=ok(), details=details)
-            response.data = await _next(content, buffer)
+            response.data = await _next(content)
             while True:
                 yield response
-                data = await _next(content, buffer)
+                data = await _next(content)
                 if not data:
                     break
                 response = wire.PayloadsDownloadResponse(details=details, data=data)
@@ -158,26 +159,22 @@ async def _chunks(
         del data
 
 
-async def _next(content: FileIO, buffer: bytearray) -> bytes:
-    """Returns the next bytes of a file, at most as many as the buffer has; none at the end."""
-    count = _read_cached(content, buffer)
-    return (
-        await in_cancellable_thread(_read, content)
-        if count is None
-        else bytes(memoryview(buffer)[:count])
-    )
+async def _next(content: FileIO) -> bytes:
+    """Returns the next bytes of a file, at most `_READ`; none at the end."""
+    return _read_cached(content) or await in_cancellable_thread(_read, content)
 
 
-def _read_cached(content: FileIO, buffer: bytearray) -> int | None:
-    """Reads bytes that the system has in memory, without blocking; returns their number.
+def _read_cached(content: FileIO) -> bytes:
+    """Reads bytes that the system has in memory, without blocking.
 
-    None: a thread has to read, as from the disk; and at the end of the file, since Linux 5.9 and
-    5.10 also return 0 bytes where a read would have to wait.
+    No bytes: a thread has to read, as from the disk; and at the end of the file, since Linux 5.9
+    and 5.10 also return 0 bytes where a read would have to wait.
     """
     try:
-        return os.preadv(content.fileno(), [buffer], _POSITION, os.RWF_NOWAIT) or None
+        count = os.preadv(content.fileno(), [_buffer], _POSITION, os.RWF_NOWAIT)
     except OSError:  # where it is no such wait, the thread meets it again
-        return None
+        return b""
+    return bytes(memoryview(_buffer)[:count])
 
 
 def _read(_: CancelFlag, content: FileIO) -> bytes:

@@ -363,7 +363,7 @@ async def test_a_download_that_breaks_half_way_does_not_seem_whole(
             raise OSError(5, "Input/output error")
         return read(*arguments)
 
-    monkeypatch.setattr(servicer, "_read_cached", lambda *_: None)
+    monkeypatch.setattr(servicer, "_read_cached", lambda _: b"")
     monkeypatch.setattr(servicer, "_read", breaks)
     with pytest.raises(grpc.aio.AioRpcError) as caught:
         await daemon.download(payload, "a")

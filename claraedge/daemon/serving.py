@@ -49,7 +49,9 @@ async def podman(config: Config) -> AsyncIterator[Runner]:
     shared = config.podman.socket or user_socket(os.environ)
     named = config.podman.socket is not None
     async with (
-        PodmanService(folder, shared=shared, only_shared=named) as service,
+        PodmanService(
+            folder, shared=shared, only_shared=named, idle=config.podman.idle_seconds
+        ) as service,
         PodmanRunner(
             service,
             folder,

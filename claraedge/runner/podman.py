@@ -77,6 +77,7 @@ class PodmanRunner:
         user_namespace: UserNamespace = UserNamespace.HOST,
     ) -> None:
         self._service = service
+        self._version = ""
         self._runtime = runtime
         slices = Slices()
         self._host = host = Host(service, slices, user_namespace)
@@ -118,12 +119,15 @@ class PodmanRunner:
         """Does nothing: running containers continue."""
 
     async def version(self) -> str:
+        if self._version and self._service.resting:  # this is no reason to start it
+            return self._version
         try:
             response = await self._service.request("GET", "/_ping", timeout=_PING)
         except RunnerUnavailableError:
             return ""
         version = response.headers.get("libpod-api-version", "")
-        return f"Podman {version}" if version else ""
+        self._version = f"Podman {version}" if version else ""
+        return self._version
 
     async def limits(self) -> frozenset[Limit]:
         return await self._host.limits()

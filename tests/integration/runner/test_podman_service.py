@@ -75,6 +75,52 @@ async def test_a_killed_service_is_started_again_and_calls_wait_for_it(
             await started_again(service, before)
 
 
+async def test_a_service_that_nobody_calls_is_ended_until_the_next_call(
+    other_folder: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with PodmanService(other_folder, idle=0.3) as service:
+        for _ in range(2):
+            before = service.process_id
+            assert before is not None
+            await eventually(lambda: service.process_id is None, "it is ended")
+            assert service.resting
+            assert not Path(f"/proc/{before}").exists()
+            assert list(other_folder.glob("podman-*.sock")) == []
+            answers = [service.request("GET", "/info") for _ in range(5)]
+            assert all(answer.ok for answer in await asyncio.gather(*answers))
+            assert service.process_id not in (before, None)
+            assert not service.resting
+        with service.attended():  # a call that lasts longer
+            before = service.process_id
+            await asyncio.sleep(1)
+            assert service.process_id == before
+    assert "it is started again" not in caplog.text
+
+
+async def test_a_service_that_is_killed_while_nobody_calls_it_is_started_again(
+    other_folder: Path,
+) -> None:
+    async with PodmanService(other_folder, idle=3600) as service:
+        before = service.process_id
+        assert before is not None
+        os.kill(before, signal.SIGKILL)
+        await started_again(service, before)
+
+
+async def test_nobody_starts_a_resting_service_to_learn_its_version(other_folder: Path) -> None:
+    async with (
+        PodmanService(other_folder, idle=0.3) as service,
+        PodmanRunner(service, other_folder) as runner,
+    ):
+        version = await runner.version()
+        assert version.startswith("Podman ")
+        await eventually(lambda: service.resting, "it rests")
+        assert await runner.version() == version
+        assert service.resting
+        assert await runner.find_image("localhost/nothing:1") is None
+        assert not service.resting
+
+
 async def test_what_a_killed_service_was_writing_is_removed(
     other_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

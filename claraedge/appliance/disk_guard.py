@@ -17,6 +17,9 @@ _log = logging.getLogger(__name__)
 
 #: Seconds between checks, while there is room and while there is not.
 _PAUSE, _PAUSE_LOW = 2.0, 0.5
+#: Bytes that nobody writes in `_PAUSE` seconds: with n times as much room, checks are n times as
+#: rare, up to this factor.
+_WRITTEN, _RAREST = 8 << 30, 8
 #: Seconds between attempts to free space below the soft limit, and to create the ballast again
 #: after a failure.
 _RELIEF, _BALLAST = 5.0, 60.0
@@ -83,7 +86,14 @@ class DiskGuard:
                     _log.warning("no room can be made now: %s", why)
             else:
                 self._trouble = ""
-            await asyncio.sleep(_PAUSE if self._disks.level is Level.ROOM else _PAUSE_LOW)
+            await asyncio.sleep(self.pause)
+
+    @property
+    def pause(self) -> float:
+        """Seconds until the next check."""
+        if self._disks.level is not Level.ROOM:
+            return _PAUSE_LOW
+        return _PAUSE * min(max(1, self._disks.margin // _WRITTEN), _RAREST)
 
     async def check(self) -> None:
         """Checks the disks once and frees space, evicts a job or creates the ballast as needed."""

@@ -107,6 +107,12 @@ class Disks:
             return 0
         return lacking(self._readings[self._state.name], self._limits)
 
+    @property
+    def margin(self) -> int:
+        """Bytes that may be written before the first disk is low; 0: one is, or none is known."""
+        margins = [one.free - self._limits.soft_of(one.total) for one in self._readings.values()]
+        return max(0, min(margins, default=0))
+
     def has_room_for(self, size: int) -> bool:
         """Returns whether the disk of the state has room again even with `size` bytes more."""
         reading = self._readings.get(self._state.name)

@@ -222,6 +222,14 @@ async def test_the_ballast_is_made_when_there_is_room_beyond_the_soft_limit(rig:
     assert rig.ballast.is_there()
 
 
+async def test_disks_with_much_room_are_checked_less_often(rig: DiskRig) -> None:
+    for free, seconds in ((300, 0.5), (500, 2), (16_000, 2), (17_000, 4), (10_000_000, 16)):
+        await rig.check(1, state=free, inbox=free, podman=free)
+        assert rig.guard.pause == seconds
+    await rig.check(1, podman=20_000)  # the fullest disk decides
+    assert rig.guard.pause == 4
+
+
 async def test_what_keeps_it_from_making_room_is_tried_again(
     rig: DiskRig, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -109,9 +109,11 @@ class Disks:
 
     @property
     def margin(self) -> int:
-        """Bytes that may be written before the first disk is low; 0: one is, or none is known."""
-        margins = [one.free - self._limits.soft_of(one.total) for one in self._readings.values()]
-        return max(0, min(margins, default=0))
+        """Bytes that may be written before a disk is low; 0: one is, or is not measured yet."""
+        if len(self._readings) < len(self._stores):
+            return 0
+        margins = (one.free - self._limits.soft_of(one.total) for one in self._readings.values())
+        return max(0, min(margins))
 
     def has_room_for(self, size: int) -> bool:
         """Returns whether the disk of the state has room again even with `size` bytes more."""

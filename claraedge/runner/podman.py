@@ -122,7 +122,7 @@ class PodmanRunner:
         if self._version and self._service.resting:  # this is no reason to start it
             return self._version
         try:
-            response = await self._service.request("GET", "/_ping", timeout=_PING)
+            response = await self._service.request("GET", "/_ping", timeout=_PING, counts=False)
         except RunnerUnavailableError:
             return ""
         version = response.headers.get("libpod-api-version", "")

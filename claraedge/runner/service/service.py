@@ -102,6 +102,8 @@ class PodmanService:
         self._wanted = asyncio.Event()
         """Cleared while a private service is not needed."""
         self._wanted.set()
+        self._waking = False
+        """From the end of a service that nobody calls until its next start succeeds or fails."""
         self._asking: asyncio.Task[None] | None = None
         self._only_shared = only_shared
         self._patience = patience
@@ -201,12 +203,13 @@ class PodmanService:
 
     async def socket(self) -> Path:
         """Returns the socket to connect to; waits `patience` seconds for a service that is being
-        restarted.
+        restarted, and for one that nobody called as long as a start may take.
 
         Raises RunnerUnavailableError.
         """
+        patience = _FAREWELL + _START if self._waking else self._patience
         self._wanted.set()
-        if not await wait_set(self._up, self._patience):
+        if not await wait_set(self._up, patience):
             raise RunnerUnavailableError(
                 "Podman's service is down and does not start" + self._hint()
             )
@@ -224,11 +227,13 @@ class PodmanService:
         most: int | None = None,
         timeout: float = 60.0,
         repeatable: bool = False,
+        counts: bool = True,
     ) -> Response:
         """Makes one call; `path` is below the API's prefix. At most `most` bytes of the body are
         read.
 
-        `timeout` is in seconds. A failed connection is retried for `patience` seconds. With
+        `timeout` is in seconds. `counts`: False for a call that is no reason to keep the service
+        running. A failed connection is retried for `patience` seconds. With
         `repeatable`, a call that broke off is made once more; use it only for calls that may be
         executed twice. Raises RunnerUnavailableError, as UnreachableError where the call had no
         effect.
@@ -238,7 +243,7 @@ class PodmanService:
         while True:
             socket = await self.socket()
             try:
-                with self.attended():
+                with self.attended(counts=counts):
                     return await request(
                         socket,
                         method,
@@ -262,9 +267,9 @@ class PodmanService:
                 repeats -= 1
 
     @contextlib.contextmanager
-    def attended(self) -> Iterator[None]:
+    def attended(self, *, counts: bool = True) -> Iterator[None]:
         """Watches over a call to the service: a private service that hangs meanwhile is noticed,
-        ended and started again, which breaks the call off.
+        ended and started again, which breaks the call off. `counts`: see `request`.
         """
         loop = asyncio.get_running_loop()
         timers: list[asyncio.TimerHandle] = []
@@ -280,7 +285,8 @@ class PodmanService:
             yield
         finally:
             self._calls -= 1
-            self._last_call = time.monotonic()
+            if counts:
+                self._last_call = time.monotonic()
             timers.pop().cancel()
 
     # --- the private service ----------------------------------------------------------------
@@ -332,6 +338,7 @@ class PodmanService:
             except (ConfigurationError, RunnerUnavailableError, OSError, TimeoutError) as error:
                 self._last_words = str(error)
                 log.error("Podman's service does not start: %s", error)
+            self._waking = False
 
     async def _watch(self, process: asyncio.subprocess.Process) -> bool:
         """Waits until a private service has ended; ends it once nobody has called it for a while.
@@ -339,25 +346,28 @@ class PodmanService:
         Returns whether it was ended for that.
         """
         ended = asyncio.ensure_future(process.wait())
-        rested = False
         try:
             while not ended.done():
-                left = self._idle - (time.monotonic() - self._last_call)
-                if self._process is not process:
-                    await ended
-                await asyncio.wait([ended], timeout=self._idle if self._calls else left)
+                await asyncio.wait([ended], timeout=self._left)
                 async with self._changing:
-                    if self._process is process and not ended.done() and self._is_idle():
-                        rested = True
+                    # Either `supervise_with` ends it, or it has ended; who holds its output keeps
+                    # `wait` from returning.
+                    if self._process is not process or process.returncode is not None:
+                        break
+                    if self._left <= 0:
                         self._up.clear()
                         self._wanted.clear()
+                        self._waking = True
                         await _end(process)
+                        return True
         finally:
             ended.cancel()
-        return rested
+        return False
 
-    def _is_idle(self) -> bool:
-        return not self._calls and time.monotonic() - self._last_call >= self._idle
+    @property
+    def _left(self) -> float:
+        """Seconds until it is idle, unless it is called meanwhile."""
+        return self._idle if self._calls else self._last_call + self._idle - time.monotonic()
 
     async def _start(self) -> asyncio.subprocess.Process:
         await leaked_mounts.release()
@@ -416,6 +426,7 @@ class PodmanService:
             await _end(process)
             raise
         self._socket = socket
+        self._last_call = time.monotonic()  # whoever waited for it may call again only later
         self._up.set()
         return process
 
@@ -491,5 +502,6 @@ async def _end(process: asyncio.subprocess.Process) -> None:
             async with asyncio.timeout(_FAREWELL):
                 await process.wait()
         except TimeoutError:
-            process.kill()
+            with contextlib.suppress(ProcessLookupError):
+                process.kill()
             await process.wait()

@@ -43,6 +43,7 @@ def repair_state(config: Path | None, state_dir: str | None) -> None:
             if t.rows or not t.whole
         ),
         *some("LOST JOB", done.lost_jobs),
+        *some("PAYLOAD WITHOUT ITS JOB", done.jobless),
         *some("ENDED JOB", done.ended_jobs),
         *some("UNKNOWN", done.unknown),
     ]

@@ -32,6 +32,10 @@ from claraedge.store.soundness import wal
 _OF_JOBS = frozenset(
     ("definitions", "payloads", "payload_files", "jobs", "operators", "deliveries", "inbox_items")
 )
+_JOBLESS = (
+    "SELECT id FROM payloads WHERE type = 1 AND deleted IS NULL"
+    " AND id NOT IN (SELECT payload FROM jobs)"
+)
 _ENDED = (
     "the state was damaged and repaired, and parts of this job may be lost; send its files again"
     " (`claraedge retry inbox` does so for a dropped file)"
@@ -48,6 +52,8 @@ class Repaired:
     tables: Sequence[Table]
     lost_jobs: Sequence[str]
     """Ids of jobs whose rows are lost, known from other rows and folders."""
+    jobless: Sequence[str]
+    """Ids of payloads whose jobs are lost; not of reusable ones, which need no job."""
     ended_jobs: Sequence[str]
     """Ids of unfinished jobs that are FAULTED now."""
     unknown: Sequence[str]
@@ -99,6 +105,8 @@ def _repair(state: Path, path: Path, damage: str) -> Repaired:
         unfinished = log_lost or any(t.name in _OF_JOBS and not t.whole for t in tables)
         ended = _end_unfinished(connection, tx) if unfinished else []
         lost = sorted(_mentioned(connection, state) - _ids(connection, "SELECT id FROM jobs"))
+        jobs_whole = all(t.whole for t in tables if t.name == "jobs")
+        jobless = [] if jobs_whole else sorted(_ids(connection, _JOBLESS))
         unknown = list(_put_aside(state, aside, connection))
         connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
     _replace(path, new)
@@ -107,6 +115,7 @@ def _repair(state: Path, path: Path, damage: str) -> Repaired:
         put_aside=aside,
         tables=tables,
         lost_jobs=lost,
+        jobless=jobless,
         ended_jobs=ended,
         unknown=unknown,
     )

@@ -263,6 +263,23 @@ def started(made: StateSite) -> int | None:
     return process.poll()
 
 
+def test_a_database_of_which_the_schema_of_jobs_is_damaged(sound: StateSite) -> None:
+    """Its pages lie between those of the tables: most tables are lost, and with them all events."""
+    with closing(sqlite3.connect(sound.database)) as connection:
+        rows = connection.execute("SELECT name, rootpage FROM sqlite_master WHERE rootpage > 0")
+        pages = {page: name for name, page in rows}
+    first, last = (min(p for p, name in pages.items() if name == n) for n in ("jobs", "operators"))
+    own = sorted(set(range(first, last)) - set(pages))
+    assert own
+    jobs = payloads_of(sound.database)
+    for page in own:
+        with copy_of(sound) as made:
+            spoil(made.database, page, random.Random(page).randbytes(PAGE))
+            done = made.run("repair", "state", "--state-dir", made.state)
+            assert done.returncode == 0, done.stderr
+            assert silent(jobs, payloads_of(made.database), done.stdout) == 0, page
+
+
 @pytest.mark.timeout(3600 if campaign.CAMPAIGN else 120)
 def test_a_database_of_which_a_page_is_damaged(sound: StateSite, table: list[Outcome]) -> None:
     count = sound.database.stat().st_size // PAGE

@@ -83,8 +83,8 @@ class PodmanSettings(Section, frozen=True, kw_only=True):
     """The only Podman API socket to use. Default: the socket of the daemon's user, otherwise a
     Podman service that the daemon starts itself."""
     idle_seconds: Seconds = 300.0
-    """Time without a call after which a Podman service that the daemon started is ended. The next
-    job starts it again, which takes about 0.3 s; meanwhile it uses no memory and no processor."""
+    """Time without a call after which a Podman service that the daemon started is ended, so that it
+    uses no memory. The next job starts it again, and waits about 0.3 s for it."""
 
 
 class LogSettings(Section, frozen=True, kw_only=True):

@@ -35,7 +35,8 @@ class Waiting:
     """When it was first heard of, or the listing that showed it first began: seconds of the clock's
     `elapsed`."""
     heard: float
-    """When an event last told of a change of it, else as `added`."""
+    """When an event last reported a change of it, else as `added`: seconds of the clock's
+    `elapsed`."""
     due: float
     """Time of the next inspection, seconds of the clock's `elapsed`."""
     hints: Hints = NO_HINTS

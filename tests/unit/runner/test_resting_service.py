@@ -56,7 +56,7 @@ async def rests(service: PodmanService) -> None:
     await eventually(lambda: service.resting and service.process_id is None, "the service rests")
 
 
-async def test_calls_that_wake_it_wait_as_long_as_its_start_takes(podman: Podman) -> None:
+async def test_calls_that_wake_it_wait_for_its_start_however_slow(podman: Podman) -> None:
     async with PodmanService(podman("time.sleep(1)"), idle=1.5, patience=0.2) as service:
         await rests(service)
         answers = await asyncio.gather(*(service.request("GET", "/_ping") for _ in range(3)))
@@ -94,8 +94,8 @@ async def test_whoever_asks_for_its_version_keeps_it_no_longer(podman: Podman) -
 
 
 async def test_whoever_holds_its_output_costs_nothing(podman: Podman) -> None:
-    held = "subprocess.Popen(['sleep', '12'], start_new_session=True)"
-    async with PodmanService(podman(held), idle=0.5, patience=2) as service:
+    holder = "subprocess.Popen(['sleep', '12'], start_new_session=True)"
+    async with PodmanService(podman(holder), idle=0.5, patience=2) as service:
         await eventually(lambda: service.resting, "it is being ended")
         await eventually(lambda: service.process_id is None, "it has ended")
         assert service.resting

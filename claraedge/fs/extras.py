@@ -76,7 +76,8 @@ def _log_refusal(place: Path | int, what: str, error: OSError) -> None:
     if (device, what) in _logged:
         return
     _logged.add((device, what))
-    path = Path(f"/proc/self/fd/{place}").readlink() if isinstance(place, int) else place
+    # As people know it: also a path may lead through a descriptor.
+    path = Path(f"/proc/self/fd/{place}" if isinstance(place, int) else place).resolve()
     _log.warning(
         "the file system of %s refuses %s (%s): files are put there without them; where that"
         " matters, change the options of its mount, such as `uid=` and `gid=`",

@@ -83,9 +83,10 @@ def test_a_dropped_file_passes_users_of_all_kinds_and_is_delivered(site: Site) -
 
 
 def test_the_next_daemon_adopts_jobs_and_failed_ones_leave_nothing(site: Site) -> None:
-    fails = "umask 077; mkdir /out/d; echo x >/out/d/x; sleep 3; exit 3"
-    runs = start_job(site, register(site, "runs", operator("only", "sleep 3; echo 1 >/out/n")))
-    broken = start_job(site, register(site, "fails", operator("only", fails)))
+    fails = "umask 077; mkdir /out/d; echo x >/out/d/x; sleep 15; exit 3"
+    of_runs = register(site, "runs", operator("only", "sleep 15; echo 1 >/out/n"))
+    of_broken = register(site, "fails", operator("only", fails))
+    runs, broken = start_job(site, of_runs), start_job(site, of_broken)
     operator_runs(site, runs, 0)
     operator_runs(site, broken, 0)
     assert site.process is not None

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from claraedge.fs import extras
+from claraedge.fs.trusted import opened
 
 
 @pytest.fixture(autouse=True)
@@ -42,6 +43,21 @@ def test_each_refusal_is_logged_once(
     logged = [record.getMessage() for record in caplog.records]
     assert len(logged) == 4
     assert all(os.strerror(code) in text and str(tmp_path) in text for text in logged)
+
+
+def test_a_refusal_names_the_folder_that_people_know(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    for name in ("chmod", "symlink"):
+        refuse(monkeypatch, name, errno.EPERM)
+    with caplog.at_level(logging.WARNING), opened(tmp_path) as folder:
+        (folder / "file").write_text("x")
+        extras.set_mode(folder / "file", 0o600)
+        extras.make_link(folder / "link", "file")
+    logged = [record.getMessage() for record in caplog.records]
+    assert len(logged) == 2
+    assert f"of {tmp_path}/file refuses modes" in logged[0]
+    assert f"of {tmp_path} refuses symbolic links" in logged[1]
 
 
 def test_other_errors_are_errors(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

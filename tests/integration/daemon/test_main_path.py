@@ -117,7 +117,7 @@ def test_a_killed_daemon_adopts_the_running_operator(site: Site) -> None:
         site,
         "three",
         operator("first", "echo first; echo 1 >/out/n"),
-        operator("second", "echo second; sleep 3; cat /in/n >/out/n", "first"),
+        operator("second", "echo second; sleep 8; cat /in/n >/out/n", "first"),
         operator("third", "echo third; cat /in/n >/out/n", "second"),
     )
     job = start_job(site, pipeline)
@@ -136,7 +136,7 @@ def test_a_killed_daemon_adopts_the_running_operator(site: Site) -> None:
 
 
 def test_sigterm_leaves_the_operator_running_for_the_next_start(site: Site) -> None:
-    pipeline = register(site, "slow", operator("only", "sleep 3; echo ran >/out/n"))
+    pipeline = register(site, "slow", operator("only", "sleep 8; echo ran >/out/n"))
     job = start_job(site, pipeline)
     operator_runs(site, job, 0)
     before = podman_id(site, job, "only")
@@ -308,7 +308,7 @@ def test_a_killed_conmon_ends_in_a_clear_message(site: Site) -> None:
 
 def test_a_killed_podman_service_loses_nothing(site: Site) -> None:
     pipeline = register(
-        site, "service", operator("one", "sleep 2; echo 1 >/out/n"), operator("two", "true", "one")
+        site, "service", operator("one", "sleep 6; echo 1 >/out/n"), operator("two", "true", "one")
     )
     job = start_job(site, pipeline)
     operator_runs(site, job, 0)

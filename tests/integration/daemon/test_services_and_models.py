@@ -152,7 +152,7 @@ def test_a_model_is_loaded_before_the_job_and_a_missing_one_fails_it(services_si
 
 
 def test_a_job_with_a_service_outlives_the_daemon(services_site: Site) -> None:
-    pipeline = register(services_site, "slow", f"sleep 4; {ASK}", service(ECHO))
+    pipeline = register(services_site, "slow", f"sleep 8; {ASK}", service(ECHO))
     word = services_site.folder / "word"
     word.write_text("x")
     job = start_job(services_site, pipeline, word)

@@ -146,7 +146,7 @@ def test_an_array_and_a_string_pass_through_shared_memory(site: Site, image: str
 
 @pytest.mark.parametrize("lost", [False, True], ids=["kill", "kill, and the memory is lost"])
 def test_a_killed_daemon_finds_the_values_again(site: Site, lost: bool) -> None:
-    job = start_job(site, typed_pipeline(site, typed(MAKE, f"sleep 3; {READ} >/dev/null")))
+    job = start_job(site, typed_pipeline(site, typed(MAKE, f"sleep 8; {READ} >/dev/null")))
     operator_runs(site, job, 1)
     memory = values(site)
     assert [path.name for path in memory.iterdir()] == [job]

@@ -12,7 +12,7 @@ import grpc
 
 from claraedge import __version__
 from claraedge.client.target import find_target, why_unreachable
-from claraedge.errors import ClaraedgeError, NotSupportedError, UnavailableError
+from claraedge.errors import ClaraedgeError, NotSupportedError, UnavailableError, kinds
 from claraedge.wire.nvidia.clara.platform.common_pb2 import RequestHeader, ResponseHeader, Version
 
 Q = TypeVar("Q")
@@ -131,7 +131,7 @@ class Connection:
         assert isinstance(error, grpc.Call)
         details = error.details() or ""
         names = [v for k, v in error.trailing_metadata() or () if k == "claraedge-error"]
-        for kind in _kinds(ClaraedgeError):
+        for kind in kinds():
             if kind.name in names:
                 raise kind(*details.split("\n")) from error
         match error.code():
@@ -161,16 +161,8 @@ def connect(host: str | None = None) -> Connection:
 def _checked(reply: R) -> R:
     header = getattr(reply, "header", None)
     if isinstance(header, ResponseHeader) and header.code < 0:
-        for kind in _kinds(ClaraedgeError):
+        for kind in kinds():
             if kind.code == header.code and header.messages:
                 raise kind(*header.messages)
         raise AnsweredError(header.code, *header.messages)
     return reply
-
-
-def _kinds(root: type[ClaraedgeError]) -> Iterator[type[ClaraedgeError]]:
-    """Yields all subclasses of `root` that the daemon may raise."""
-    for kind in root.__subclasses__():
-        if kind is not AnsweredError:
-            yield kind
-            yield from _kinds(kind)

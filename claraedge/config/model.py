@@ -68,6 +68,14 @@ class ApiSettings(Section, frozen=True, kw_only=True):
     and for the client to receive the next message of a stream."""
 
 
+class HttpSettings(Section, frozen=True, kw_only=True):
+    """`[http]`: the HTTP front, which serves the methods of gRPC as JSON."""
+
+    enabled: bool = True
+    """Whether to serve HTTP on the socket `http.sock` next to that of gRPC. Its group controls
+    access, as for gRPC."""
+
+
 class GpuSettings(Section, frozen=True, kw_only=True):
     """`[gpu]`: measurements of the GPUs."""
 
@@ -108,6 +116,7 @@ class Config(Section, frozen=True, kw_only=True):
     """Folder of the socket. Default: the `RuntimeDirectory=` of systemd, otherwise
     `/run/claraedge` for root, and `$XDG_RUNTIME_DIR/claraedge` for other users."""
     api: ApiSettings = ApiSettings()
+    http: HttpSettings = HttpSettings()
     inbox: InboxSettings = InboxSettings()
     names: NamesSettings = NamesSettings()
     outbox: OutboxSettings = OutboxSettings()
@@ -126,6 +135,10 @@ class Config(Section, frozen=True, kw_only=True):
     @property
     def socket(self) -> Path:
         return self.runtime_dir / "claraedge.sock"
+
+    @property
+    def http_socket(self) -> Path:
+        return self.runtime_dir / "http.sock"
 
     @property
     def inbox_dir(self) -> Path:

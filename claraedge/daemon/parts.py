@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Coroutine
 from functools import partial
 from typing import Any
 
@@ -214,7 +214,7 @@ class Parts:
         kept = (given.outbox_dir, given.failed_dir, given.originals_dir)
         await in_thread(journaling.warn, (given.state_dir, given.inbox_dir, *kept))
 
-    def work(self) -> Mapping[str, Callable[[], Coroutine[Any, Any, None]]]:
+    def work(self) -> dict[str, Callable[[], Coroutine[Any, Any, None]]]:
         """Returns the coroutine functions of all parts by name.
 
         Each runs until it is cancelled; one that ends earlier ended because of a bug.

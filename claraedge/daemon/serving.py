@@ -12,6 +12,7 @@ from typing import TypeAlias
 from claraedge import __version__
 from claraedge.api.transport.calls import CallLimits
 from claraedge.api.transport.server import RuntimeFolder, Server
+from claraedge.api.transport.standard import HEALTH, REFLECTION
 from claraedge.appliance import frozen, notify
 from claraedge.appliance.ballast import Ballast
 from claraedge.appliance.memory import bound_arenas
@@ -34,6 +35,7 @@ from claraedge.runner.protocol import Runner
 from claraedge.runner.service.service import PodmanService, user_socket
 from claraedge.runner.user_namespaces import UserNamespace
 from claraedge.suspects import Suspects
+from claraedge.web.server import HttpServer
 
 _log = logging.getLogger(__name__)
 
@@ -101,19 +103,29 @@ async def serve(config: Config, open_runner: OpenRunner = podman) -> None:
                 Combined(Nvml(), Tegra()), database, clock, interval=config.gpu.interval_seconds
             )
         )
+        services = servicers(parts, sampler)
+        works = parts.work()
+        if config.http.enabled:
+            http = HttpServer(
+                config.http_socket,
+                [*(descriptor for descriptor, _ in services), HEALTH, REFLECTION],
+                config.socket,
+                idle=config.api.idle_seconds,
+            )
+            works["http"] = (await stack.enter_async_context(http)).run
         server = await stack.enter_async_context(
             Server(
                 config.socket,
-                servicers(parts, sampler),
+                services,
                 CallLimits(unary=config.api.unary_seconds, idle=config.api.idle_seconds),
                 config.api.listen,
             )
         )
+        works["server"] = server.run
         try:
             async with asyncio.TaskGroup() as group:
-                for name, work in parts.work().items():
+                for name, work in works.items():
                     group.create_task(work(), name=name)
-                group.create_task(server.run(), name="server")
                 group.create_task(database.watch(), name="state")
                 _log.info("ready", extra={"version": __version__, "instance": foundation.instance})
                 notify.ready(f"serving {config.socket}")

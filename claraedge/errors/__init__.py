@@ -9,11 +9,13 @@ the error occurs, and `To do:` what to do about it; `build/errors-table` generat
 from both.
 """
 
-from claraedge.errors.base import ClaraedgeError
+from claraedge.errors.base import HTTP_STATUS, ClaraedgeError, kinds
 from claraedge.errors.calls import (
     CallTimeoutError,
+    ForeignRequestError,
     InvalidMetadataError,
     InvalidRequestError,
+    MessageSizeError,
     NotSupportedError,
     ServiceNotFoundError,
     StreamMemoryError,
@@ -93,6 +95,7 @@ from claraedge.errors.state import (
 )
 
 __all__ = [
+    "HTTP_STATUS",
     "AdoptionError",
     "AlreadyRunningError",
     "AmbiguousFileNameError",
@@ -109,6 +112,7 @@ __all__ = [
     "DeviceError",
     "FileCollisionError",
     "FileNotFoundInPayloadError",
+    "ForeignRequestError",
     "ImageDeniedError",
     "ImageInUseError",
     "ImageNotFoundError",
@@ -132,6 +136,7 @@ __all__ = [
     "JobNotFoundError",
     "JobStateError",
     "JobStoreError",
+    "MessageSizeError",
     "ModelNotFoundError",
     "ModelNotReadyError",
     "NetworkError",
@@ -160,4 +165,5 @@ __all__ = [
     "TooManyCallsError",
     "UnavailableError",
     "UndecodableRequestError",
+    "kinds",
 ]

@@ -2,7 +2,28 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
 from typing import ClassVar
+
+#: HTTP status of each gRPC status; those of the Connect protocol.
+HTTP_STATUS: Mapping[str, int] = {
+    "CANCELLED": 499,
+    "UNKNOWN": 500,
+    "INVALID_ARGUMENT": 400,
+    "DEADLINE_EXCEEDED": 504,
+    "NOT_FOUND": 404,
+    "ALREADY_EXISTS": 409,
+    "PERMISSION_DENIED": 403,
+    "RESOURCE_EXHAUSTED": 429,
+    "FAILED_PRECONDITION": 400,
+    "ABORTED": 409,
+    "OUT_OF_RANGE": 400,
+    "UNIMPLEMENTED": 501,
+    "INTERNAL": 500,
+    "UNAVAILABLE": 503,
+    "DATA_LOSS": 500,
+    "UNAUTHENTICATED": 401,
+}
 
 
 class ClaraedgeError(Exception):
@@ -19,3 +40,11 @@ class ClaraedgeError(Exception):
     def __init__(self, *messages: str) -> None:
         super().__init__("\n".join(messages))
         self.messages: tuple[str, ...] = messages
+
+
+def kinds(root: type[ClaraedgeError] = ClaraedgeError) -> Iterator[type[ClaraedgeError]]:
+    """Yields the classes of all errors that a daemon may answer with, without `root`."""
+    for kind in root.__subclasses__():
+        if kind.__module__.startswith(__package__):
+            yield kind
+            yield from kinds(kind)

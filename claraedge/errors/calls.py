@@ -90,3 +90,25 @@ class ServiceNotFoundError(ClaraedgeError):
     name = "service-not-found"
     code = -0x5008
     status = "NOT_FOUND"
+
+
+class ForeignRequestError(ClaraedgeError):
+    """An HTTP request comes from a page of another site, or calls this device by a foreign name.
+
+    To do: call the device as `localhost`, from a program or from its own pages.
+    """
+
+    name = "foreign-request"
+    code = -0x5009
+    status = "PERMISSION_DENIED"
+
+
+class MessageSizeError(ClaraedgeError):
+    """A message is larger than the server reads.
+
+    To do: send large files as a stream of smaller messages.
+    """
+
+    name = "message-size"
+    code = -0x500A
+    status = "RESOURCE_EXHAUSTED"

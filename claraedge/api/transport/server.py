@@ -5,8 +5,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-import socket
-import stat
 from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
@@ -19,6 +17,7 @@ from claraedge.api.transport.calls import CallLimits, handlers
 from claraedge.api.transport.slots import Slots
 from claraedge.api.transport.standard import HEALTH, REFLECTION, HealthServicer, ReflectionServicer
 from claraedge.appliance.lock import FileLock
+from claraedge.appliance.unix_sockets import for_group, remove_stale
 from claraedge.config.addresses import is_loopback, mistakes_of
 from claraedge.errors import AlreadyRunningError, ConfigurationError
 from claraedge.fs import files
@@ -64,8 +63,6 @@ _OPTIONS = [
 ]
 #: Seconds that calls get to end when the daemon stops.
 _STOP_GRACE = 3.0
-#: Seconds for a process that listens on the path of the socket to accept a connection.
-_PROBE = 1.0
 
 
 class RuntimeFolder:
@@ -142,13 +139,9 @@ class Server:
         )
 
     async def __aenter__(self) -> Self:
-        _remove_stale(self._path)
-        # The umask applies to the whole process; no other code of ours creates files at this point.
-        before = os.umask(0o117)
-        try:
+        remove_stale(self._path)
+        with for_group():
             self._bind(f"unix:{self._path}")
-        finally:
-            os.umask(before)
         for address in self._listen:
             if not is_loopback(address):  # connections have no encryption and no login
                 raise ConfigurationError(*mistakes_of([address]))
@@ -184,34 +177,3 @@ class Server:
                 f"{address} cannot be listened on: another program does perhaps (`ss -ltnp` shows"
                 " it); end that one, or choose another port in api.listen"
             )
-
-
-def _remove_stale(path: Path) -> None:
-    """Removes the socket of a killed daemon; we have the lock, so no other daemon uses it.
-
-    Raises ConfigurationError if the path is not a socket, and AlreadyRunningError if a program
-    listens on it.
-    """
-    try:
-        mode = path.lstat().st_mode
-    except FileNotFoundError:
-        return
-    if not stat.S_ISSOCK(mode):
-        raise ConfigurationError(
-            f"{path} is in the way: it is not a socket. Move it to another folder, or choose"
-            " another CLARAEDGE_RUNTIME_DIR"
-        )
-    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC) as probe:
-        probe.settimeout(_PROBE)
-        try:
-            probe.connect(str(path))
-        except ConnectionRefusedError:
-            path.unlink(missing_ok=True)
-            return
-        except FileNotFoundError:
-            return
-        except OSError:  # its backlog is full, or no permission: a program is listening
-            pass
-    raise AlreadyRunningError(
-        f"another program listens on {path}; stop it, or choose another CLARAEDGE_RUNTIME_DIR"
-    )

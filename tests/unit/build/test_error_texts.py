@@ -18,6 +18,7 @@ BEGIN = re.compile(rf"[a-z0-9`'\"\[{VALUE}]|Podman\b")
 _SAYS_NOTHING = "the request or its stream has no id, or nothing at all"
 _CALLER = "the caller adds the image or the archive"
 _PODMAN = "it concerns Podman and all its containers"
+_OF_CLIENT = "the request that it answers says which"
 _STOPS = "it concerns the daemon and all its calls"
 #: Messages without an id, a path or a number, and why.
 GENERAL = {
@@ -50,6 +51,10 @@ GENERAL = {
     " containers as: give it some (`sudo usermod --add-subuids 2000000-2065535 --add-subgids"
     " 2000000-2065535 USER`, any free range), and run `podman system migrate` as that"
     " user": _PODMAN,
+    "the deadline of the request is over; send it again with a later one": _OF_CLIENT,
+    "a stream of lines has no Content-Encoding; send it as it is": _OF_CLIENT,
+    "the request comes from a page of another site, and may change something; only pages of this"
+    " device, and programs, may send it": _OF_CLIENT,
     "the daemon is stopping; try again once it runs": _STOPS,
     "the daemon is stopping; try again": _STOPS,
     "the state is closed; try again once it runs": _STOPS,

@@ -1,0 +1,33 @@
+"""Deadlines that a client states in a header."""
+
+from __future__ import annotations
+
+import re
+
+from claraedge.web.failures import invalid
+from claraedge.web.headers import Headers
+
+_CONNECT = re.compile(r"[0-9]{1,10}")
+_GRPC = re.compile(r"([0-9]{1,8})([HMSmun])")
+_UNITS = {"H": 3600.0, "M": 60.0, "S": 1.0, "m": 1e-3, "u": 1e-6, "n": 1e-9}
+
+
+def timeout_of(headers: Headers) -> float | None:
+    """Returns the seconds that a client waits: the lesser of both headers; None: no limit.
+
+    Raises HttpError.
+    """
+    found = []
+    connect, grpc = headers.get("connect-timeout-ms"), headers.get("grpc-timeout")
+    if connect is not None:
+        if not _CONNECT.fullmatch(connect):
+            raise invalid("Connect-Timeout-Ms has to be a number of at most 10 digits")
+        found.append(int(connect) / 1000)
+    if grpc is not None:
+        matched = _GRPC.fullmatch(grpc)
+        if matched is None:
+            raise invalid(
+                "Grpc-Timeout has to be a number of at most 8 digits and a unit: H, M, S, m, u or n"
+            )
+        found.append(int(matched[1]) * _UNITS[matched[2]])
+    return min(found, default=None)

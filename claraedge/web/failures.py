@@ -1,0 +1,131 @@
+"""Failures of HTTP requests: their codes, statuses and bodies.
+
+The form is that of the Connect protocol: a `code`, a `message`, and `details` with the answer of a
+Clara service that reported the failure in its header. The header `Claraedge-Error` has the stable
+name of the error; docs/errors.md lists all names.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+from collections.abc import Mapping
+from typing import Any
+
+import grpc
+from google.protobuf import json_format
+from google.protobuf.message import Message
+
+from claraedge.errors import (
+    HTTP_STATUS,
+    ClaraedgeError,
+    InvalidRequestError,
+    UnavailableError,
+    kinds,
+)
+
+#: Header with the name of the error.
+NAME_HEADER = b"claraedge-error"
+#: Trailing metadata of gRPC with the name of the error.
+_METADATA = "claraedge-error"
+_UNKNOWN = grpc.StatusCode.UNKNOWN.name
+
+
+class HttpError(Exception):
+    """Ends a request with an HTTP status that is not 200, and a body that says why."""
+
+    def __init__(
+        self,
+        code: str,
+        message: str,
+        *,
+        name: str,
+        status: int | None = None,
+        answer: Message | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> None:
+        """`code`: the name of a gRPC status. `answer`: the message that reported the failure.
+
+        `status`: the HTTP status, if it is another than that of the code.
+        """
+        super().__init__(message)
+        self.code = code
+        self.name = name
+        self.status = HTTP_STATUS[code] if status is None else status
+        self.answer = answer
+        self.headers = dict(headers or {})
+
+    @property
+    def body(self) -> dict[str, Any]:
+        """The failure as a JSON object."""
+        body: dict[str, Any] = {"code": connect_code(self.code), "message": str(self)}
+        if self.answer is not None:
+            value = base64.b64encode(self.answer.SerializeToString()).decode().rstrip("=")
+            body["details"] = [
+                {
+                    "type": self.answer.DESCRIPTOR.full_name,
+                    "value": value,
+                    "debug": json_format.MessageToDict(self.answer),
+                }
+            ]
+        return body
+
+    @property
+    def text(self) -> bytes:
+        """The failure as JSON in one line, without the line's end."""
+        return json.dumps(self.body, ensure_ascii=False, separators=(",", ":")).encode()
+
+
+def connect_code(code: str) -> str:
+    """Returns the code of the Connect protocol for the name of a gRPC status."""
+    return "canceled" if code == grpc.StatusCode.CANCELLED.name else code.lower()
+
+
+def refused(error: ClaraedgeError, status: int | None = None, **headers: str) -> HttpError:
+    """Returns the failure that reports one of our errors.
+
+    `status`: the HTTP status, if it is another than that of the error. `headers`: names with `_`
+    for `-`.
+    """
+    return HttpError(
+        error.status,
+        str(error),
+        name=error.name,
+        status=status,
+        headers={name.replace("_", "-"): value for name, value in headers.items()},
+    )
+
+
+def invalid(text: str, status: int | None = None, **headers: str) -> HttpError:
+    """Returns the failure of a request that is not valid."""
+    return refused(InvalidRequestError(text), status, **headers)
+
+
+def of_rpc(code: grpc.StatusCode, text: str, trailing: Mapping[str, Any]) -> HttpError:
+    """Returns the failure of a call that ended with a gRPC status."""
+    name = trailing.get(_METADATA)
+    if isinstance(name, str):
+        return HttpError(code.name, text, name=name)
+    if code is grpc.StatusCode.UNAVAILABLE:  # the daemon stops
+        return refused(UnavailableError(f"the daemon does not answer ({text}); try again"))
+    if code is grpc.StatusCode.DEADLINE_EXCEEDED:
+        text = "the deadline of the request is over; send it again with a later one"
+    return HttpError(code.name, text, name=code.name.lower())
+
+
+def of_answer(answer: Message) -> HttpError | None:
+    """Returns the failure that the header of a Clara answer reports, or None.
+
+    The gRPC status of such a call is OK; over HTTP a failure never has the status 200.
+    """
+    if "header" not in answer.DESCRIPTOR.fields_by_name:
+        return None
+    header: Any = getattr(answer, "header")  # noqa: B009 - the type of the message is not known
+    code: int = getattr(header, "code", 0)
+    if code >= 0:
+        return None
+    text = "\n".join(header.messages) or "the daemon refused without a message"
+    kind = next((kind for kind in kinds() if kind.code == code), None)
+    if kind is None:
+        return HttpError(_UNKNOWN, text, name="unknown", answer=answer)
+    return HttpError(kind.status, text, name=kind.name, answer=answer)

@@ -1,0 +1,308 @@
+"""Serves each gRPC method at `POST /package.Service/Method`.
+
+The protocol is that of Connect (connectrpc.com/docs/protocol), unary and streams, as JSON and as
+protobuf. For people and scripts there are also streams as lines of JSON (NDJSON), by the content
+type `application/x-ndjson`; a method with one request accepts `application/json` as well.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import Callable, Coroutine, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from claraedge.errors import (
+    CallTimeoutError,
+    ClaraedgeError,
+    InvalidRequestError,
+    NotSupportedError,
+)
+from claraedge.web.body import Body, ClientGoneError, Receive, Scope, Send, inflated
+from claraedge.web.codecs import CODECS, Codec
+from claraedge.web.deadlines import timeout_of
+from claraedge.web.failures import HttpError, invalid, of_answer, refused
+from claraedge.web.framing import Envelopes, Framing, Lines, OneMessage
+from claraedge.web.headers import Headers
+from claraedge.web.methods import Method
+from claraedge.web.reply import Reply
+from claraedge.web.upstream import Upstream, UpstreamCall
+
+_log = logging.getLogger(__name__)
+
+#: The most bytes of a message: gRPC's 4 MiB, of which JSON makes a third more, and some for names.
+LIMIT = 6 * 1024 * 1024
+#: Seconds after the deadline of a call at which its request ends in any case.
+_LATER = 0.05
+_JSON, _NDJSON, _CONNECT = "application/json", "application/x-ndjson", "application/connect+"
+_UNARY_TYPES = {f"application/{name}": codec for name, codec in CODECS.items()}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Form:
+    """The form of a stream."""
+
+    codec: Codec
+    framing: Framing
+    content_type: str
+
+
+class Gateway:
+    """An ASGI application that serves `methods`."""
+
+    def __init__(self, methods: Mapping[str, Method], upstream: Upstream, *, idle: float) -> None:
+        """`idle`: seconds to wait for a client."""
+        self._methods = methods
+        self._upstream = upstream
+        self._idle = idle
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        reply = Reply(send, self._idle)
+        body = Body(receive, self._idle)
+        try:
+            try:
+                await self._serve(scope, body, reply)
+            except HttpError as failure:
+                if not reply.begun:
+                    await reply.fail(failure)
+            except ClientGoneError:
+                raise
+            except Exception as error:  # noqa: BLE001 - a bug fails one request
+                _log.exception("request failed: %s", scope["path"])
+                if not reply.begun:
+                    await reply.fail(
+                        refused(
+                            ClaraedgeError(
+                                f"internal error: {error!r}; `journalctl -u claraedge` has the"
+                                " details"
+                            )
+                        )
+                    )
+        except ClientGoneError:
+            return
+
+    async def _serve(self, scope: Scope, body: Body, reply: Reply) -> None:
+        method = self._methods.get(scope["path"])
+        if method is None:
+            raise refused(
+                NotSupportedError(
+                    f"{_shown(scope['path'])} is no path of this device; methods are at"
+                    " /package.Service/Method"
+                ),
+                404,
+            )
+        if scope["method"] != "POST":
+            raise invalid(
+                f"{method.path} is called with POST; {_shown(scope['method'])} does nothing here",
+                405,
+                Allow="POST",
+            )
+        headers = Headers(scope)
+        version = headers.get("connect-protocol-version")
+        if version not in (None, "1"):
+            raise invalid(
+                f"Connect-Protocol-Version is {_shown(str(version))}; this device knows 1"
+            )
+        timeout = timeout_of(headers)
+        until = None if timeout is None else asyncio.get_running_loop().time() + timeout
+        try:
+            # gRPC ends the call at its deadline; this ends what waits for the client meanwhile.
+            async with asyncio.timeout_at(None if until is None else until + _LATER) as bound:
+                if method.streaming:
+                    await self._stream(method, headers, body, reply, until)
+                else:
+                    await self._unary(method, headers, body, reply, until)
+        except TimeoutError:
+            if not bound.expired():
+                raise
+            if reply.begun:
+                raise ClientGoneError from None
+            raise _too_late() from None
+
+    # --- one request, one answer ------------------------------------------------------------------
+
+    async def _unary(
+        self, method: Method, headers: Headers, body: Body, reply: Reply, until: float | None
+    ) -> None:
+        codec = _UNARY_TYPES.get(headers.content_type)
+        if codec is None:
+            raise _unsupported(headers.content_type, _UNARY_TYPES)
+        gzip = _is_gzip(headers, "content-encoding")
+        content = await body.whole(LIMIT)
+        content = inflated(content, LIMIT) if gzip else content
+        request = await codec.request(content, method.request)
+        async with self._upstream.call(method, _left(until)) as call:
+            answer = await _unless_gone(body, _answered(method, call, request))
+        message = method.response.FromString(answer)
+        failure = of_answer(message)
+        if failure is not None:
+            raise failure
+        await reply.whole(await codec.answer(answer, method.response), f"application/{codec.name}")
+
+    # --- streams ----------------------------------------------------------------------------------
+
+    async def _stream(
+        self, method: Method, headers: Headers, body: Body, reply: Reply, until: float | None
+    ) -> None:
+        form = _form(method, headers)
+        try:
+            async with self._upstream.call(method, _left(until)) as call:
+                await self._exchange(method, form, body, reply, call)
+        except HttpError as failure:
+            await _end_with(form, reply, failure)
+            return
+        if not reply.begun:
+            await reply.begin(form.content_type)
+        await reply.end(form.framing.end(None))
+
+    async def _exchange(
+        self, method: Method, form: _Form, body: Body, reply: Reply, call: UpstreamCall
+    ) -> None:
+        """Passes requests and answers on, both at the same time, until the call has ended."""
+        receiving = asyncio.create_task(_pass_requests(method, form, body, call))
+        sending = asyncio.create_task(self._pass_answers(method, form, reply, call))
+        try:
+            await asyncio.wait({receiving, sending}, return_when=asyncio.FIRST_COMPLETED)
+            if not sending.done():
+                receiving.result()  # raises: it ends only by a failure, or with its client
+            await sending
+        finally:
+            receiving.cancel()
+            sending.cancel()
+            await asyncio.gather(receiving, sending, return_exceptions=True)
+
+    async def _pass_answers(
+        self, method: Method, form: _Form, reply: Reply, call: UpstreamCall
+    ) -> None:
+        while (answer := await call.read()) is not None:
+            if not reply.begun:
+                failure = of_answer(method.response.FromString(answer))
+                if failure is not None:
+                    raise failure
+                await reply.begin(form.content_type)
+            await reply.part(form.framing.frame(await form.codec.answer(answer, method.response)))
+
+
+async def _pass_requests(method: Method, form: _Form, body: Body, call: UpstreamCall) -> None:
+    """Passes requests on, then waits until the client has gone. Raises HttpError, or that."""
+    count = 0
+
+    async def passed(message: bytes) -> None:
+        nonlocal count
+        count += 1
+        if count > 1 and not method.client_streaming:
+            raise invalid(f"{method.path} accepts one message; send each in a request of its own")
+        await call.write(await form.codec.request(message, method.request))
+
+    async for part in body.parts():
+        for message in form.framing.feed(part):
+            await passed(message)
+    for message in form.framing.finish():
+        await passed(message)
+    await call.done_writing()
+    await body.gone()
+    raise ClientGoneError
+
+
+async def _end_with(form: _Form, reply: Reply, failure: HttpError) -> None:
+    """Ends a stream with a failure.
+
+    Lines that were sent already cannot be taken back: the connection is closed then, without the
+    end of the body, so that no client mistakes a part for the whole.
+    """
+    if form.framing.streams_errors:
+        if not reply.begun:
+            await reply.begin(form.content_type, headers={"Claraedge-Error": failure.name})
+        await reply.end(form.framing.end(failure))
+    elif not reply.begun:
+        raise failure
+    else:
+        await reply.part(form.framing.end(failure))
+
+
+async def _answered(method: Method, call: UpstreamCall, request: bytes) -> bytes:
+    await call.write(request)
+    await call.done_writing()
+    answer = await call.read()
+    if answer is None or await call.read() is not None:
+        raise refused(ClaraedgeError(f"{method.path} was not answered with exactly one message"))
+    return answer
+
+
+async def _unless_gone(body: Body, work: Coroutine[Any, Any, bytes]) -> bytes:
+    """Awaits `work`. Raises ClientGoneError, and cancels `work`, when the client has gone."""
+    working = asyncio.create_task(work)
+    watching = asyncio.create_task(body.gone())
+    try:
+        await asyncio.wait({working, watching}, return_when=asyncio.FIRST_COMPLETED)
+        if not working.done():
+            raise ClientGoneError
+        return await working
+    finally:
+        working.cancel()
+        watching.cancel()
+        await asyncio.gather(working, watching, return_exceptions=True)
+
+
+def _form(method: Method, headers: Headers) -> _Form:
+    kind = headers.content_type
+    for codec in CODECS.values():
+        if kind == _CONNECT + codec.name:
+            gzip = _is_gzip(headers, "connect-content-encoding")
+            return _Form(codec=codec, framing=Envelopes(LIMIT, gzip=gzip), content_type=kind)
+    _refuse_encoding(headers)
+    lines: dict[str, Callable[[int], Framing]] = {_NDJSON: Lines}
+    if not method.client_streaming:
+        lines[_JSON] = OneMessage
+    if kind not in lines:
+        raise _unsupported(kind, [*(_CONNECT + name for name in CODECS), *lines])
+    return _Form(codec=CODECS["json"], framing=lines[kind](LIMIT), content_type=_NDJSON)
+
+
+def _is_gzip(headers: Headers, name: str) -> bool:
+    encoding = headers.get(name) or "identity"
+    if encoding not in ("identity", "gzip"):
+        raise refused(
+            NotSupportedError(
+                f"{name} is {_shown(encoding)}; send the body as it is, or compressed by gzip"
+            ),
+            415,
+            Accept_Encoding="gzip",
+        )
+    return encoding == "gzip"
+
+
+def _refuse_encoding(headers: Headers) -> None:
+    if headers.get("content-encoding") not in (None, "identity"):
+        raise refused(
+            NotSupportedError("a stream of lines has no Content-Encoding; send it as it is"), 415
+        )
+
+
+def _unsupported(kind: str, supported: Iterable[str]) -> HttpError:
+    known = ", ".join(supported)
+    return refused(
+        InvalidRequestError(
+            f"the Content-Type is {_shown(kind) or 'missing'}; this method accepts {known}"
+        ),
+        415,
+        Accept_Post=known,
+    )
+
+
+def _left(until: float | None) -> float | None:
+    return None if until is None else max(0.0, until - asyncio.get_running_loop().time())
+
+
+def _too_late() -> HttpError:
+    return refused(
+        CallTimeoutError("the deadline of the request is over; send it again with a later one")
+    )
+
+
+def _shown(text: str) -> str:
+    with contextlib.suppress(UnicodeError):
+        text = text.encode("ascii", "backslashreplace").decode()
+    return text[:200]

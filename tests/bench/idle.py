@@ -76,7 +76,9 @@ def family(process: int) -> Iterator[int]:
 
 def idle(resting: int, waiting: int, bare: int, seconds: float) -> Sequence[Pair]:
     """Returns what processes, with all that descend from them, use in so many seconds."""
-    time.sleep(seconds / 4)  # what a start and a job leave to do is done by then
+    # What a start and a job leave to do is done by then: within a minute of its end, the size of
+    # what a job left is recorded.
+    time.sleep(1.25 * seconds)
     sides = [list(family(resting)), list(family(waiting)), [bare]]
     before = [Usage.of(side) for side in sides]
     time.sleep(seconds)

@@ -3,8 +3,10 @@
 conmon runs `podman container cleanup` as soon as a container has ended. That costs 30 ms of a core,
 more than creating a container; and whenever a call of the service finds Podman's database locked by
 it, the call sleeps for 50 ms (bbolt waits for its file lock this way). Here nobody needs that
-cleanup: an ended container is removed, which cleans up as well. So conmon waits for a second first,
-and is ended with its container. Where no daemon runs any more, it cleans up after that second.
+cleanup: an ended container is removed, which cleans up as well. So conmon waits first, and is ended
+with its container. The wait is longer than a container waits for its removal under full load: with
+one second, many were cleaned up there all the same, and calls took twice as long. Where no daemon
+runs any more, conmon cleans up after the wait.
 
 Source: conmon 2.1 (`--exit-delay`), Podman 4.3 (`--conmon`, Container.bundlePath); measured.
 """
@@ -21,7 +23,7 @@ from claraedge.fs import files
 from claraedge.runner.processes import Process, children, watched
 
 #: Seconds that conmon waits; only whole seconds are possible.
-_DELAY = 1
+_DELAY = 5
 _TRY = 10.0  # seconds for the test run of the script
 #: Longest wait in seconds for the conmon of a removed container, and the first pause in it.
 _END, _PAUSE = 2.0, 0.001

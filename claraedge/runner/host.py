@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Mapping
 from pathlib import Path
 
-from claraedge.errors import RunnerUnavailableError
+from claraedge.blocking import in_thread
+from claraedge.errors import ContainerError, RunnerUnavailableError
 from claraedge.runner.groups import GroupKeeper
 from claraedge.runner.limits import enforced
 from claraedge.runner.protocol import Limit
@@ -36,8 +38,9 @@ class Host:
         """Whether containers can be put into systemd slices."""
         self._service = service
         self._slices = slices
+        self._info: Info | None = None
+        """The newest `/info`; Podman needs 0.3 s for one."""
         self._limits: frozenset[Limit] | None = None
-        self._image_folder: Path | None = None
         self._keeper: GroupKeeper | None = None
         self._user_namespace = user_namespace
         self._mapped: Mapping[str, object] | None = None
@@ -66,14 +69,22 @@ class Host:
             and info.host.security.rootless
             and self._slices.usable
         )
+        self._info = info
+        return info
+
+    async def _noted(self, what: str) -> Info:
+        """Returns the newest `/info`, and asks for it only if there is none.
+
+        `what`: what is wanted of it. Raises RunnerUnavailableError.
+        """
+        info = self._info or await self.info()
+        if info is None:
+            raise RunnerUnavailableError(f"Podman does not say {what}; see `podman info`")
         return info
 
     async def limits(self) -> frozenset[Limit]:
         """Implements Runner.limits. Raises RunnerUnavailableError if Podman does not answer."""
-        if self._limits is None and await self.info() is None:
-            raise RunnerUnavailableError(
-                "Podman does not say which limits it enforces; see `podman info`"
-            )
+        await self._noted("which limits it enforces")
         assert self._limits is not None, "whoever asks for the info notes it"
         return self._limits
 
@@ -90,22 +101,18 @@ class Host:
         if self._user_namespace is UserNamespace.HOST:
             return SHARED
         if self._mapped is None:
-            info = await self.info()
-            if info is None:
-                raise RunnerUnavailableError(
-                    "Podman does not say which subordinate ids it has; see `podman info`"
-                )
-            self._mapped = nomap(info.host.mappings.users, info.host.mappings.groups)
+            info = await self._noted("which subordinate ids it has")
+            try:
+                self._mapped = nomap(info.host.mappings.users, info.host.mappings.groups)
+            except ContainerError:
+                self._info = None  # the user may get them while the daemon runs
+                raise
         return self._mapped
 
     async def keeper(self) -> GroupKeeper:
         """Returns how containers can get groups of this user. Raises RunnerUnavailableError."""
         if self._keeper is None:
-            info = await self.info()
-            if info is None:
-                raise RunnerUnavailableError(
-                    "Podman does not say what makes its containers; see `podman info`"
-                )
+            info = await self._noted("what makes its containers")
             ranges = info.host.mappings.groups
             own = self._user_namespace is UserNamespace.HOST
             self._keeper = GroupKeeper(
@@ -115,14 +122,12 @@ class Host:
 
     async def image_folder(self) -> Path:
         """Returns the folder in which Podman stores images. Raises RunnerUnavailableError."""
-        if self._image_folder is None:
-            info = await self.info()
-            if info is None or not info.store.graph_root:
-                raise RunnerUnavailableError(
-                    "Podman does not say where it keeps images; see `podman info`"
-                )
-            self._image_folder = Path(info.store.graph_root)
-        return self._image_folder
+        wanted = "where it keeps images"
+        info = await self._noted(wanted)
+        if not info.store.graph_root:
+            self._info = None
+            raise RunnerUnavailableError(f"Podman does not say {wanted}; see `podman info`")
+        return Path(info.store.graph_root)
 
     async def way_out(self) -> str:
         """Returns Podman's network mode with which a rootless container reaches what this machine
@@ -130,9 +135,10 @@ class Host:
 
         Raises RunnerUnavailableError.
         """
-        info = await self.info()
-        if info is None:
-            raise RunnerUnavailableError(
-                "Podman does not say how containers reach the network; see `podman info`"
-            )
+        wanted = "how containers reach the network"
+        info = await self._noted(wanted)
+        program = info.host.slirp4netns.executable
+        if not program or not await in_thread(os.path.exists, program):  # removed, or added since
+            self._info = None
+            info = await self._noted(wanted)
         return "slirp4netns" if info.host.slirp4netns.executable else "pasta"

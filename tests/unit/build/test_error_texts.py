@@ -42,11 +42,6 @@ GENERAL = {
     "the archive holds no image; write one with `docker save IMAGE -o image.tar`": _CALLER,
     "it was pulled, but the Podman that runs the containers does not show it; let [podman] socket"
     " name the one of this user, or leave it out": _CALLER,
-    "Podman does not say which limits it enforces; see `podman info`": _PODMAN,
-    "Podman does not say how containers reach the network; see `podman info`": _PODMAN,
-    "Podman does not say which subordinate ids it has; see `podman info`": _PODMAN,
-    "Podman does not say what makes its containers; see `podman info`": _PODMAN,
-    "Podman does not say where it keeps images; see `podman info`": _PODMAN,
     "the user of the daemon has no subordinate ids, which engine.user_namespace = nomap runs"
     " containers as: give it some (`sudo usermod --add-subuids 2000000-2065535 --add-subgids"
     " 2000000-2065535 USER`, any free range), and run `podman system migrate` as that"

@@ -1,4 +1,5 @@
-"""Clients made from protos/ in other languages: C++ compiles, Node.js runs a job."""
+"""Clients in other languages: made from protos/, C++ compiles and Node.js runs a job; of Connect,
+Node.js runs a job over HTTP."""
 
 from __future__ import annotations
 
@@ -8,10 +9,12 @@ import os
 import shutil
 import subprocess
 from concurrent.futures import ThreadPoolExecutor
+from importlib import resources
 from pathlib import Path
 from typing import Any
 
 import pytest
+from grpc_tools import protoc
 
 from tests.contract.conftest import GpuSite
 from tests.contract.flows import GREET, HEALTHY, STOPPED
@@ -107,9 +110,9 @@ def node(contract_venv: Path) -> Path:
     return found
 
 
-def run(node: Path, *arguments: str | Path, text: str = "") -> Any:
+def run(node: Path, *arguments: str | Path, text: str = "", program: str = "client.js") -> Any:
     ended = subprocess.run(
-        [node, ROOT / "tests" / "contract" / "node" / "client.js", *arguments],
+        [node, ROOT / "tests" / "contract" / "node" / program, *arguments],
         input=text,
         capture_output=True,
         text=True,
@@ -148,3 +151,42 @@ def test_a_client_in_node_runs_a_job(node: Path, site: GpuSite, transport: str) 
         "/operators/up/name.txt": "WöRLD\n",
     }
     assert done["logs"] == ["upper\n", "done\n"]
+
+
+# --- Connect ---------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def descriptors(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The descriptors of protos/ in one file, made by protoc."""
+    path = tmp_path_factory.mktemp("descriptors") / "protos.binpb"
+    included = Path(str(resources.files("grpc_tools"))) / "_proto"
+    code = protoc.main(
+        ["protoc", f"--proto_path={PROTOS}", f"--proto_path={included}", "--include_imports",
+         f"--descriptor_set_out={path}", *FILES]
+    )  # fmt: skip
+    assert code == 0
+    return path
+
+
+@pytest.mark.parametrize("form", ["json", "binary"])
+def test_a_client_of_connect_runs_and_watches_a_job(
+    node: Path, site: GpuSite, descriptors: Path, form: str
+) -> None:
+    wanted = {
+        "pipeline": GREET,
+        "files": {"name.txt": "wörld\n"},
+        "output": "/operators/up/name.txt",
+    }
+    socket = site.runtime / "http.sock"
+    done = run(node, descriptors, socket, form, text=json.dumps(wanted), program="connect.js")
+    status = done["status"]
+    assert (status["state"], status["status"]) == ("JOB_STATE_STOPPED", "JOB_STATUS_HEALTHY")
+    assert status["name"] == "from connect"
+    assert done["job"] in done["listed"]
+    assert done["output"] == "WöRLD\n"
+    assert done["events"] > 3
+    refusal = done["refusal"]
+    assert (refusal["code"], refusal["name"]) == ("NotFound", "job-not-found")
+    assert "0" * 32 in refusal["message"]
+    assert refusal["details"] == 1

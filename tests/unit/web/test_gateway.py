@@ -12,7 +12,6 @@ import h11
 import pytest
 from google.protobuf import descriptor_pb2, descriptor_pool, json_format
 
-from claraedge.daemon import servicers
 from claraedge.web.methods import methods_of
 from claraedge.wire.nvidia.clara.platform import clara_pb2, jobs_pb2, payloads_pb2
 from tests.rig.pipelines import chain
@@ -23,6 +22,13 @@ JOBS = "/nvidia.clara.platform.Jobs"
 PAYLOADS = "/nvidia.clara.platform.Payloads"
 PIPELINES = "/nvidia.clara.platform.Pipelines"
 EVENTS = "/claraedge.v1.Events"
+SERVICES = [
+    *(
+        f"nvidia.clara.platform.{one}"
+        for one in ("Clara", "Jobs", "Models", "Payloads", "Pipelines")
+    ),
+    *(f"claraedge.v1.{one}" for one in ("Appliance", "Images", "Inbox", "PipelineFiles", "Queue")),
+]
 NOBODY = "0123456789abcdef0123456789abcdef"
 
 
@@ -43,6 +49,24 @@ async def test_protobuf_is_answered_with_protobuf(daemon: Daemon, http: Client) 
     assert answer.headers["content-type"] == "application/proto"
     reply = await daemon.clara.Version(clara_pb2.ClaraVersionRequest())
     assert clara_pb2.ClaraVersionResponse.FromString(answer.body) == reply
+
+
+async def test_every_method_that_is_served_has_a_route(daemon: Daemon, http: Client) -> None:
+    """What reflection lists, which is what the gRPC server has, is what HTTP has."""
+    ask = [{"listServices": ""}]
+    request = "".join(json.dumps(one) + "\n" for one in ask).encode()
+    answer = await http.post(
+        "/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo",
+        request,
+        Content_Type="application/x-ndjson",
+    )
+    (listed,) = answer.lines
+    names = {one["name"] for one in listed["listServicesResponse"]["service"]}
+    assert len(names) > 12
+    pool = descriptor_pool.Default()
+    for path in methods_of(pool.FindServiceByName(name) for name in names):
+        answer = await http.ask("GET", path)
+        assert (answer.status, answer.headers["allow"]) == (405, "POST"), path
 
 
 async def test_a_method_that_is_added_is_served_without_an_edit() -> None:
@@ -327,8 +351,10 @@ async def test_each_unary_method_answers_alike_over_json_and_protobuf(
     daemon: Daemon, http: Client
 ) -> None:
     """An empty request suffices to compare answers and failures; none of these changes anything."""
-    served = [d for d, _ in servicers_of()]
-    unary = [m for m in methods_of(served).values() if not m.streaming]
+    pool = descriptor_pool.Default()
+    unary = [
+        m for m in methods_of(map(pool.FindServiceByName, SERVICES)).values() if not m.streaming
+    ]
     assert len(unary) > 20
     for method in unary:
         name = method.path.rpartition("/")[2]
@@ -357,16 +383,3 @@ async def test_each_unary_method_answers_alike_over_json_and_protobuf(
         else:
             assert reply.header.code < 0
             assert "details" in with_json.json
-
-
-def servicers_of() -> list[Any]:
-    from claraedge.wire.claraedge.v1 import appliance_pb2, events_pb2, pipeline_files_pb2
-    from claraedge.wire.nvidia.clara.platform import models_pb2, pipelines_pb2
-    from claraedge.wire.nvidia.clara.platform.node_monitor import metrics_pb2
-
-    modules = [
-        clara_pb2, jobs_pb2, payloads_pb2, models_pb2, pipelines_pb2, metrics_pb2,
-        appliance_pb2, events_pb2, pipeline_files_pb2,
-    ]  # fmt: skip
-    assert servicers is not None
-    return [(s, None) for m in modules for s in m.DESCRIPTOR.services_by_name.values()]

@@ -29,9 +29,9 @@ Clients of the original check the sign of the code alone. A call outside of that
 that is no protobuf message of its method, a call that lasts too long, a method that is not served)
 and the services of claraedge itself (`claraedge.v1`) answer the gRPC status, and the error's name
 in the trailing metadata `claraedge-error`. Over HTTP every failure has the status in the column
-"HTTP", or one that says more about the request itself (403, 404, 405, 413, 415, 421), and its name
-in the header `Claraedge-Error`. The command line prints the messages and exits with the number in
-the column "exit". Names never change.
+"HTTP", or one that says more about the request itself (403, 404, 405, 413, 415, 421, 503, 505), and
+its name in the header `Claraedge-Error`. The command line prints the messages and exits with the
+number in the column "exit". Names never change.
 
 Codes down to -0x2100 are those that Clara Deploy 0.8.1 documents. It leaves the others free:
 payloads from -0x3000, models from -0x4000, everything else from -0x5000.

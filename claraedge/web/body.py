@@ -7,8 +7,9 @@ import zlib
 from collections.abc import AsyncGenerator, Awaitable, Callable, MutableMapping
 from typing import Any, TypeAlias
 
-from claraedge.errors import CallTimeoutError, MessageSizeError
-from claraedge.web.failures import HttpError, invalid, refused
+from claraedge import memory
+from claraedge.errors import CallTimeoutError
+from claraedge.web.failures import invalid, refused, too_large
 
 Event: TypeAlias = MutableMapping[str, Any]
 Receive: TypeAlias = Callable[[], Awaitable[Event]]
@@ -25,24 +26,34 @@ class Body:
     """The body of one request; it is read once."""
 
     def __init__(self, receive: Receive, idle: float) -> None:
-        """`idle`: seconds to wait for the next part of the body."""
+        """`idle`: seconds to wait for the next part of a stream, or for the whole of a message."""
         self._receive = receive
         self._idle = idle
+        self._endless = False
         self._ended = False
 
-    async def parts(self) -> AsyncGenerator[bytes, None]:
-        """Yields the body as it arrives. Raises ClientGoneError, HttpError."""
+    def expect_silence(self) -> None:
+        """Waits without a limit from now on, as for the client of a watch."""
+        self._endless = True
+
+    async def parts(self, until: float | None = None) -> AsyncGenerator[bytes, None]:
+        """Yields the body as it arrives. Raises ClientGoneError, HttpError.
+
+        `until`: when all of it has to be there, by the clock of the event loop.
+        """
+        loop = asyncio.get_running_loop()
         while not self._ended:
+            limit = None if self._endless else until or loop.time() + self._idle
             try:
-                async with asyncio.timeout(self._idle) as bound:
+                async with asyncio.timeout_at(limit) as bound:
                     event = await self._receive()
             except TimeoutError:
                 if not bound.expired():
                     raise
                 raise refused(
                     CallTimeoutError(
-                        f"the client sent nothing for {self._idle:g} s, so the request is ended;"
-                        " send it again, or raise api.idle_seconds"
+                        f"the client sent nothing more for {self._idle:g} s, or too slowly, so the"
+                        " request is ended; send it again, or raise api.idle_seconds"
                     )
                 ) from None
             if event["type"] == "http.disconnect":
@@ -51,9 +62,13 @@ class Body:
             yield event.get("body", b"")
 
     async def whole(self, limit: int) -> bytes:
-        """Returns the whole body. Raises ClientGoneError, and HttpError above `limit` bytes."""
+        """Returns the whole body, which counts for the memory of the call.
+
+        Raises ClientGoneError, StreamMemoryError, and HttpError above `limit` bytes.
+        """
         body = bytearray()
-        async for part in self.parts():
+        async for part in self.parts(asyncio.get_running_loop().time() + self._idle):
+            memory.take(len(part))
             body += part
             if len(body) > limit:
                 raise too_large(limit)
@@ -65,19 +80,10 @@ class Body:
             pass
 
 
-def too_large(limit: int) -> HttpError:
-    """Returns the failure of a message above `limit` bytes."""
-    return refused(
-        MessageSizeError(
-            f"a message has more than {limit} bytes, the most that is read; send large files as a"
-            " stream of smaller messages"
-        ),
-        413,
-    )
-
-
 def inflated(data: bytes, limit: int) -> bytes:
     """Returns what gzip compressed. Raises HttpError above `limit` bytes."""
+    if not data:
+        return data
     inflater = zlib.decompressobj(wbits=31)
     try:
         found = inflater.decompress(data, limit + 1)

@@ -3,18 +3,33 @@
 from __future__ import annotations
 
 import json
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 from google.protobuf import json_format
 from google.protobuf.message import DecodeError, Message
 
-from claraedge.blocking import in_thread
+from claraedge.blocking import Threads
 from claraedge.errors import UndecodableRequestError
-from claraedge.web.failures import refused
+from claraedge.web.failures import refused, too_large
 
+M = TypeVar("M", bound=Message)
+
+#: The most bytes of a message in protobuf: gRPC's limit.
+MESSAGE = 4 * 1024 * 1024
+#: Large messages that are converted at the same time: each needs many times its size.
+_CONVERTERS = Threads(2, "json")
 #: Bytes from which a message is decoded in a thread, so that other calls do not wait for it.
 _LARGE = 64 * 1024
 _DEPTH = 64
+#: What the conversion of JSON raises. SystemError: of protobuf, for half a character in a name.
+_WRONG = (
+    json_format.Error,
+    ValueError,
+    TypeError,
+    OverflowError,
+    RecursionError,
+    SystemError,
+)
 
 
 class Codec(Protocol):
@@ -38,12 +53,12 @@ class JsonCodec:
     async def request(self, body: bytes, kind: type[Message]) -> bytes:
         if len(body) < _LARGE:
             return _parsed(body, kind)
-        return await in_thread(_parsed, body, kind)
+        return await _CONVERTERS.run(_parsed, body, kind)
 
     async def answer(self, message: bytes, kind: type[Message]) -> bytes:
         if len(message) < _LARGE:
             return _printed(message, kind)
-        return await in_thread(_printed, message, kind)
+        return await _CONVERTERS.run(_printed, message, kind)
 
 
 class ProtoCodec:
@@ -53,7 +68,7 @@ class ProtoCodec:
 
     async def request(self, body: bytes, kind: type[Message]) -> bytes:
         try:
-            kind.FromString(body)
+            await decoded(body, kind)
         except DecodeError:
             raise refused(
                 UndecodableRequestError(
@@ -61,10 +76,17 @@ class ProtoCodec:
                     " the client's protos with those of claraedge"
                 )
             ) from None
-        return body
+        return _checked(body)
 
     async def answer(self, message: bytes, kind: type[Message]) -> bytes:
         return message
+
+
+async def decoded(data: bytes, kind: type[M]) -> M:
+    """Returns a message of protobuf. Raises DecodeError."""
+    if len(data) < _LARGE:
+        return kind.FromString(data)
+    return await _CONVERTERS.run(kind.FromString, data)
 
 
 CODECS: dict[str, Codec] = {codec.name: codec for codec in (JsonCodec(), ProtoCodec())}
@@ -77,14 +99,20 @@ def _parsed(body: bytes, kind: type[Message]) -> bytes:
         if not isinstance(value, dict):
             raise ValueError("it is no object")
         json_format.ParseDict(value, message, max_recursion_depth=_DEPTH)
-    except (json_format.Error, ValueError, TypeError, RecursionError, OverflowError) as error:
+    except _WRONG as error:
         raise refused(
             UndecodableRequestError(
                 f"the request is not the JSON of a {kind.DESCRIPTOR.full_name}: {_why(error)};"
                 " compare it with the protos of claraedge"
             )
         ) from None
-    return message.SerializeToString()
+    return _checked(message.SerializeToString())
+
+
+def _checked(message: bytes) -> bytes:
+    if len(message) > MESSAGE:
+        raise too_large(MESSAGE)
+    return message
 
 
 def _unique(pairs: list[tuple[str, object]]) -> dict[str, object]:

@@ -18,16 +18,19 @@ from google.protobuf.message import Message
 
 from claraedge.errors import (
     HTTP_STATUS,
+    CallTimeoutError,
     ClaraedgeError,
     InvalidRequestError,
+    MessageSizeError,
     UnavailableError,
     kinds,
 )
+from claraedge.texts import shown
 
 #: Header with the name of the error.
 NAME_HEADER = b"claraedge-error"
 #: Trailing metadata of gRPC with the name of the error.
-_METADATA = "claraedge-error"
+METADATA = "claraedge-error"
 _UNKNOWN = grpc.StatusCode.UNKNOWN.name
 
 
@@ -48,7 +51,7 @@ class HttpError(Exception):
 
         `status`: the HTTP status, if it is another than that of the code.
         """
-        super().__init__(message)
+        super().__init__(shown(message))
         self.code = code
         self.name = name
         self.status = HTTP_STATUS[code] if status is None else status
@@ -73,7 +76,7 @@ class HttpError(Exception):
     @property
     def text(self) -> bytes:
         """The failure as JSON in one line, without the line's end."""
-        return json.dumps(self.body, ensure_ascii=False, separators=(",", ":")).encode()
+        return json.dumps(self.body, separators=(",", ":")).encode()
 
 
 def connect_code(code: str) -> str:
@@ -101,15 +104,35 @@ def invalid(text: str, status: int | None = None, **headers: str) -> HttpError:
     return refused(InvalidRequestError(text), status, **headers)
 
 
+def too_large(limit: int) -> HttpError:
+    """Returns the failure of a message above `limit` bytes."""
+    return refused(
+        MessageSizeError(
+            f"a message has more than {limit} bytes, the most that is read; send large files as a"
+            " stream of smaller messages"
+        ),
+        413,
+    )
+
+
+def too_late() -> HttpError:
+    """Returns the failure of a request whose deadline is over."""
+    return refused(
+        CallTimeoutError("the deadline of the request is over; send it again with a later one")
+    )
+
+
 def of_rpc(code: grpc.StatusCode, text: str, trailing: Mapping[str, Any]) -> HttpError:
     """Returns the failure of a call that ended with a gRPC status."""
-    name = trailing.get(_METADATA)
+    name = trailing.get(METADATA)
     if isinstance(name, str):
         return HttpError(code.name, text, name=name)
     if code is grpc.StatusCode.UNAVAILABLE:  # the daemon stops
         return refused(UnavailableError(f"the daemon does not answer ({text}); try again"))
     if code is grpc.StatusCode.DEADLINE_EXCEEDED:
-        text = "the deadline of the request is over; send it again with a later one"
+        return too_late()
+    if code is grpc.StatusCode.RESOURCE_EXHAUSTED:  # by gRPC itself
+        return refused(MessageSizeError(text), 413)
     return HttpError(code.name, text, name=code.name.lower())
 
 

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import struct
 from collections.abc import Iterator
 from typing import Protocol
 
-from claraedge.web.body import inflated, too_large
-from claraedge.web.failures import HttpError, invalid
+from claraedge.web.body import inflated
+from claraedge.web.failures import HttpError, invalid, too_large
 
 _COMPRESSED, _END = 1, 2
 _PREFIX = struct.Struct(">BI")
@@ -19,6 +18,10 @@ class Framing(Protocol):
 
     streams_errors: bool
     """Whether a failure is always in the body, and the HTTP status is 200: Connect says so."""
+
+    @property
+    def kept(self) -> int:
+        """Bytes of a message that is not complete."""
 
     def feed(self, data: bytes) -> Iterator[bytes]:
         """Yields the messages that `data` completes. Raises HttpError."""
@@ -43,6 +46,10 @@ class Envelopes:
         self._limit = limit
         self._gzip = gzip
         self._buffer = bytearray()
+
+    @property
+    def kept(self) -> int:
+        return len(self._buffer)
 
     def feed(self, data: bytes) -> Iterator[bytes]:
         self._buffer += data
@@ -85,6 +92,10 @@ class Lines:
         self._buffer = bytearray()
         self._searched = 0
 
+    @property
+    def kept(self) -> int:
+        return len(self._buffer)
+
     def feed(self, data: bytes) -> Iterator[bytes]:
         self._buffer += data
         while (end := self._buffer.find(b"\n", self._searched)) >= 0:
@@ -111,7 +122,7 @@ class Lines:
     def end(self, failure: HttpError | None) -> bytes:
         if failure is None:
             return b""
-        return json.dumps({"error": failure.body}, ensure_ascii=False).encode() + b"\n"
+        return b'{"error":' + failure.text + b"}\n"
 
 
 class OneMessage:
@@ -123,6 +134,10 @@ class OneMessage:
         self._lines = Lines(limit)
         self._limit = limit
         self._buffer = bytearray()
+
+    @property
+    def kept(self) -> int:
+        return len(self._buffer)
 
     def feed(self, data: bytes) -> Iterator[bytes]:
         self._buffer += data

@@ -10,20 +10,22 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import Callable, Coroutine, Iterable, Mapping
+from collections.abc import AsyncGenerator, Callable, Coroutine, Iterable, Mapping
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
 
+from claraedge import memory
 from claraedge.errors import (
-    CallTimeoutError,
     ClaraedgeError,
     InvalidRequestError,
     NotSupportedError,
 )
+from claraedge.memory import Budget
 from claraedge.web.body import Body, ClientGoneError, Receive, Scope, Send, inflated
-from claraedge.web.codecs import CODECS, Codec
+from claraedge.web.codecs import CODECS, Codec, decoded
 from claraedge.web.deadlines import timeout_of
-from claraedge.web.failures import HttpError, invalid, of_answer, refused
+from claraedge.web.failures import HttpError, invalid, of_answer, refused, too_late
 from claraedge.web.framing import Envelopes, Framing, Lines, OneMessage
 from claraedge.web.headers import Headers
 from claraedge.web.methods import Method
@@ -37,6 +39,9 @@ LIMIT = 6 * 1024 * 1024
 #: Seconds after the deadline of a call at which its request ends in any case.
 _LATER = 0.05
 _JSON, _NDJSON, _CONNECT = "application/json", "application/x-ndjson", "application/connect+"
+_ENVELOPES = "connect-content-encoding"
+#: Bytes of bodies that all requests together keep until they are passed on.
+_BUFFERS = 32 * 1024 * 1024
 _UNARY_TYPES = {f"application/{name}": codec for name, codec in CODECS.items()}
 
 
@@ -48,6 +53,16 @@ class _Form:
     framing: Framing
     content_type: str
 
+    def check(self, headers: Headers) -> None:
+        """Raises HttpError for a compression that is not supported."""
+        if self.framing.streams_errors:
+            _is_gzip(headers, _ENVELOPES)
+        elif headers.get("content-encoding") not in (None, "identity"):
+            raise refused(
+                NotSupportedError("a stream of lines has no Content-Encoding; send it as it is"),
+                415,
+            )
+
 
 class Gateway:
     """An ASGI application that serves `methods`."""
@@ -57,31 +72,23 @@ class Gateway:
         self._methods = methods
         self._upstream = upstream
         self._idle = idle
+        self._budget = Budget(_BUFFERS)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        reply = Reply(send, self._idle)
+        reply = Reply(scope, send, self._idle)
         body = Body(receive, self._idle)
-        try:
+        with self._budget.share(), contextlib.suppress(ClientGoneError):
             try:
                 await self._serve(scope, body, reply)
-            except HttpError as failure:
-                if not reply.begun:
-                    await reply.fail(failure)
             except ClientGoneError:
                 raise
             except Exception as error:  # noqa: BLE001 - a bug fails one request
-                _log.exception("request failed: %s", scope["path"])
+                failure = _failure_of(error, scope["path"])
                 if not reply.begun:
-                    await reply.fail(
-                        refused(
-                            ClaraedgeError(
-                                f"internal error: {error!r}; `journalctl -u claraedge` has the"
-                                " details"
-                            )
-                        )
-                    )
-        except ClientGoneError:
-            return
+                    reply.hurry()
+                    await reply.fail(failure)
+                else:
+                    reply.cut()
 
     async def _serve(self, scope: Scope, body: Body, reply: Reply) -> None:
         method = self._methods.get(scope["path"])
@@ -100,58 +107,49 @@ class Gateway:
                 Allow="POST",
             )
         headers = Headers(scope)
-        version = headers.get("connect-protocol-version")
-        if version not in (None, "1"):
+        if not method.streaming:
+            await self._unary(method, headers, body, reply)
+        elif scope["http_version"] == "1.0":  # the end of its bodies is that of the connection
             raise invalid(
-                f"Connect-Protocol-Version is {_shown(str(version))}; this device knows 1"
+                f"{method.path} streams, and HTTP/1.0 cannot tell a part of a stream from the"
+                " whole; use HTTP/1.1",
+                505,
             )
-        timeout = timeout_of(headers)
-        until = None if timeout is None else asyncio.get_running_loop().time() + timeout
-        try:
-            # gRPC ends the call at its deadline; this ends what waits for the client meanwhile.
-            async with asyncio.timeout_at(None if until is None else until + _LATER) as bound:
-                if method.streaming:
-                    await self._stream(method, headers, body, reply, until)
-                else:
-                    await self._unary(method, headers, body, reply, until)
-        except TimeoutError:
-            if not bound.expired():
-                raise
-            if reply.begun:
-                raise ClientGoneError from None
-            raise _too_late() from None
+        else:
+            await self._stream(method, headers, body, reply)
 
     # --- one request, one answer ------------------------------------------------------------------
 
-    async def _unary(
-        self, method: Method, headers: Headers, body: Body, reply: Reply, until: float | None
-    ) -> None:
+    async def _unary(self, method: Method, headers: Headers, body: Body, reply: Reply) -> None:
         codec = _UNARY_TYPES.get(headers.content_type)
         if codec is None:
             raise _unsupported(headers.content_type, _UNARY_TYPES)
         gzip = _is_gzip(headers, "content-encoding")
-        content = await body.whole(LIMIT)
-        content = inflated(content, LIMIT) if gzip else content
-        request = await codec.request(content, method.request)
-        async with self._upstream.call(method, _left(until)) as call:
-            answer = await _unless_gone(body, _answered(method, call, request))
-        message = method.response.FromString(answer)
-        failure = of_answer(message)
+        until = _until(headers)
+        async with _deadline(until):
+            content = await body.whole(LIMIT)
+            content = inflated(content, LIMIT) if gzip else content
+            request = await codec.request(content, method.request)
+            async with self._upstream.call(method, until) as call:
+                answer = await _unless_gone(body, _answered(method, call, request))
+        failure = of_answer(await decoded(answer, method.response))
         if failure is not None:
             raise failure
         await reply.whole(await codec.answer(answer, method.response), f"application/{codec.name}")
 
     # --- streams ----------------------------------------------------------------------------------
 
-    async def _stream(
-        self, method: Method, headers: Headers, body: Body, reply: Reply, until: float | None
-    ) -> None:
+    async def _stream(self, method: Method, headers: Headers, body: Body, reply: Reply) -> None:
         form = _form(method, headers)
         try:
-            async with self._upstream.call(method, _left(until)) as call:
+            form.check(headers)
+            until = _until(headers)
+            async with _deadline(until), self._upstream.call(method, until) as call:
                 await self._exchange(method, form, body, reply, call)
-        except HttpError as failure:
-            await _end_with(form, reply, failure)
+        except ClientGoneError:
+            raise
+        except Exception as error:  # noqa: BLE001 - as above
+            await _end_with(form, reply, _failure_of(error, method.path))
             return
         if not reply.begun:
             await reply.begin(form.content_type)
@@ -186,7 +184,10 @@ class Gateway:
 
 
 async def _pass_requests(method: Method, form: _Form, body: Body, call: UpstreamCall) -> None:
-    """Passes requests on, then waits until the client has gone. Raises HttpError, or that."""
+    """Passes requests on, then waits until the client has gone.
+
+    Raises HttpError, StreamMemoryError, or ClientGoneError.
+    """
     count = 0
 
     async def passed(message: bytes) -> None:
@@ -195,10 +196,16 @@ async def _pass_requests(method: Method, form: _Form, body: Body, call: Upstream
         if count > 1 and not method.client_streaming:
             raise invalid(f"{method.path} accepts one message; send each in a request of its own")
         await call.write(await form.codec.request(message, method.request))
+        if method.server_streaming:
+            body.expect_silence()
 
+    kept = 0
     async for part in body.parts():
+        memory.take(len(part))
         for message in form.framing.feed(part):
             await passed(message)
+        memory.give_back(kept + len(part) - form.framing.kept)
+        kept = form.framing.kept
     for message in form.framing.finish():
         await passed(message)
     await call.done_writing()
@@ -212,14 +219,51 @@ async def _end_with(form: _Form, reply: Reply, failure: HttpError) -> None:
     Lines that were sent already cannot be taken back: the connection is closed then, without the
     end of the body, so that no client mistakes a part for the whole.
     """
+    reply.hurry()
     if form.framing.streams_errors:
         if not reply.begun:
             await reply.begin(form.content_type, headers={"Claraedge-Error": failure.name})
         await reply.end(form.framing.end(failure))
     elif not reply.begun:
-        raise failure
+        await reply.fail(failure)
     else:
         await reply.part(form.framing.end(failure))
+        reply.cut()
+
+
+@asynccontextmanager
+async def _deadline(until: float | None) -> AsyncGenerator[None, None]:
+    """Ends what waits for the client at a deadline. Raises HttpError.
+
+    gRPC ends the call itself, somewhat earlier.
+    """
+    try:
+        async with asyncio.timeout_at(None if until is None else until + _LATER) as bound:
+            yield
+    except TimeoutError:
+        if not bound.expired():
+            raise
+        raise too_late() from None
+
+
+def _until(headers: Headers) -> float | None:
+    """Returns when a request ends, by the clock of the event loop. Raises HttpError."""
+    version = headers.get("connect-protocol-version")
+    if version not in (None, "1"):
+        raise invalid(f"Connect-Protocol-Version is {_shown(str(version))}; this device knows 1")
+    timeout = timeout_of(headers)
+    return None if timeout is None else asyncio.get_running_loop().time() + timeout
+
+
+def _failure_of(error: Exception, path: str) -> HttpError:
+    if isinstance(error, HttpError):
+        return error
+    if isinstance(error, ClaraedgeError):
+        return refused(error)
+    _log.error("request failed: %s", _shown(path), exc_info=error)
+    return refused(
+        ClaraedgeError(f"internal error: {error!r}; `journalctl -u claraedge` has the details")
+    )
 
 
 async def _answered(method: Method, call: UpstreamCall, request: bytes) -> bytes:
@@ -250,9 +294,8 @@ def _form(method: Method, headers: Headers) -> _Form:
     kind = headers.content_type
     for codec in CODECS.values():
         if kind == _CONNECT + codec.name:
-            gzip = _is_gzip(headers, "connect-content-encoding")
+            gzip = (headers.get(_ENVELOPES) or "").lower() == "gzip"
             return _Form(codec=codec, framing=Envelopes(LIMIT, gzip=gzip), content_type=kind)
-    _refuse_encoding(headers)
     lines: dict[str, Callable[[int], Framing]] = {_NDJSON: Lines}
     if not method.client_streaming:
         lines[_JSON] = OneMessage
@@ -262,7 +305,7 @@ def _form(method: Method, headers: Headers) -> _Form:
 
 
 def _is_gzip(headers: Headers, name: str) -> bool:
-    encoding = headers.get(name) or "identity"
+    encoding = (headers.get(name) or "identity").lower()
     if encoding not in ("identity", "gzip"):
         raise refused(
             NotSupportedError(
@@ -274,13 +317,6 @@ def _is_gzip(headers: Headers, name: str) -> bool:
     return encoding == "gzip"
 
 
-def _refuse_encoding(headers: Headers) -> None:
-    if headers.get("content-encoding") not in (None, "identity"):
-        raise refused(
-            NotSupportedError("a stream of lines has no Content-Encoding; send it as it is"), 415
-        )
-
-
 def _unsupported(kind: str, supported: Iterable[str]) -> HttpError:
     known = ", ".join(supported)
     return refused(
@@ -289,16 +325,6 @@ def _unsupported(kind: str, supported: Iterable[str]) -> HttpError:
         ),
         415,
         Accept_Post=known,
-    )
-
-
-def _left(until: float | None) -> float | None:
-    return None if until is None else max(0.0, until - asyncio.get_running_loop().time())
-
-
-def _too_late() -> HttpError:
-    return refused(
-        CallTimeoutError("the deadline of the request is over; send it again with a later one")
     )
 
 

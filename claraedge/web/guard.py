@@ -12,7 +12,7 @@ from collections.abc import Collection
 
 from claraedge.errors import ForeignRequestError
 from claraedge.web.body import App, ClientGoneError, Receive, Scope, Send
-from claraedge.web.failures import HttpError, refused
+from claraedge.web.failures import HttpError, invalid, refused
 from claraedge.web.headers import Headers
 from claraedge.web.reply import Reply
 
@@ -34,11 +34,12 @@ class Guard:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         try:
             headers = Headers(scope)
+            _check_length(headers)
             self._check_host(headers)
             self._check_origin(scope, headers)
         except HttpError as failure:
             try:
-                await Reply(send, self._idle).fail(failure)
+                await Reply(scope, send, self._idle).fail(failure)
             except ClientGoneError:
                 return
             return
@@ -73,10 +74,21 @@ class Guard:
             )
 
 
+def _check_length(headers: Headers) -> None:
+    """Refuses a request with two lengths: a proxy before us may have read the other one."""
+    if headers.get("content-length") is not None and headers.get("transfer-encoding") is not None:
+        raise invalid(
+            "the request has both Content-Length and Transfer-Encoding; send one of them",
+            400,
+            Connection="close",
+        )
+
+
 def _host(value: str) -> str:
     """Returns the name in a Host header, in lower case, without its port."""
     if value.startswith("["):
-        return value[1:].partition("]")[0].lower()
+        name, closed, port = value[1:].partition("]")
+        return name.lower() if closed and (not port or port.startswith(":")) else value
     return value.partition(":")[0].lower()
 
 

@@ -6,9 +6,11 @@ import asyncio
 from collections.abc import Mapping
 from email.utils import formatdate
 
-from claraedge.web.body import ClientGoneError, Send
+from claraedge.web.body import ClientGoneError, Scope, Send
 from claraedge.web.failures import NAME_HEADER, HttpError
 
+#: Seconds to wait for a client to read that its request has failed.
+_HURRY = 5.0
 _ALWAYS = [
     (b"cache-control", b"no-store"),
     (b"x-content-type-options", b"nosniff"),
@@ -20,12 +22,21 @@ _ALWAYS = [
 class Reply:
     """The answer of one request."""
 
-    def __init__(self, send: Send, idle: float) -> None:
+    def __init__(self, scope: Scope, send: Send, idle: float) -> None:
         """`idle`: seconds to wait for the client to read what was sent."""
+        self._connection = scope["state"]
         self.begun = False
         """Whether the status was sent, so that it cannot change any more."""
         self._send = send
         self._idle = idle
+
+    def hurry(self) -> None:
+        """Waits less for the client from now on: the request has failed."""
+        self._idle = min(self._idle, _HURRY)
+
+    def cut(self) -> None:
+        """Closes the connection without the end of the body."""
+        self._connection["cut"]()
 
     async def begin(
         self, content_type: str, *, status: int = 200, headers: Mapping[str, str] | None = None
@@ -40,13 +51,18 @@ class Reply:
     async def part(self, data: bytes) -> None:
         """Sends a part of the body; returns when there is room for the next one.
 
-        Raises ClientGoneError if the client does not read it within the idle time.
+        If the client does not read it within the idle time, the connection is ended, and
+        ClientGoneError raised.
         """
         await self._sent({"type": "http.response.body", "body": data, "more_body": True})
 
     async def end(self, data: bytes = b"") -> None:
-        """Sends the last part of the body."""
-        await self._sent({"type": "http.response.body", "body": data, "more_body": False})
+        """Sends the last part of the body, and waits until there is room again: once an answer has
+        ended, nobody waits for its client.
+        """
+        if data:
+            await self.part(data)
+        await self._sent({"type": "http.response.body", "body": b"", "more_body": False})
 
     async def whole(
         self,
@@ -73,4 +89,5 @@ class Reply:
         except TimeoutError:
             if not bound.expired():
                 raise
+            self._connection["abort"]()
             raise ClientGoneError from None

@@ -6,12 +6,12 @@ import asyncio
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 import grpc
 
-from claraedge.web.failures import of_rpc
+from claraedge.errors import UnavailableError
+from claraedge.web.failures import METADATA, of_rpc, refused
 from claraedge.web.methods import Method
 
 #: Calls that share a connection. More of them wait in gRPC (`STREAMS` of the server is 256), and
@@ -23,10 +23,28 @@ _OPTIONS = [
     ("grpc.enable_http_proxy", 0),
     ("grpc.client_idle_timeout_ms", _IDLE),
     ("grpc.use_local_subchannel_pool", 1),  # a connection for each channel
+    # A request that comes before the daemon serves must not delay those after it.
+    ("grpc.initial_reconnect_backoff_ms", 100),
+    ("grpc.min_reconnect_backoff_ms", 100),
+    ("grpc.max_reconnect_backoff_ms", 100),
     ("grpc.http2.max_frame_size", 1024 * 1024),
     ("grpc.http2.bdp_probe", 0),
     ("grpc.http2.lookahead_bytes", 320 * 1024),
 ]
+
+
+#: What a call raises that has ended. gRPC lets errors of its core through where the call ends while
+#: a message is sent.
+_ENDED = (grpc.RpcError, grpc.aio.BaseError, asyncio.InvalidStateError)
+#: Statuses that gRPC reports for a call whose deadline passes while a message is sent.
+_LATE = frozenset(
+    {grpc.StatusCode.CANCELLED, grpc.StatusCode.INTERNAL, grpc.StatusCode.UNAVAILABLE}
+)
+#: Seconds before a deadline from which such a status is put down to it: gRPC's server refuses a
+#: call that would end at once.
+_EARLY = 0.02
+#: What gRPC reports in place of the status of a call that ends while a message is sent.
+_LOST = "Internal error from Core"
 
 
 class UpstreamCall:
@@ -35,28 +53,30 @@ class UpstreamCall:
     That is the same on the wire. All methods raise HttpError with the status of the call.
     """
 
-    def __init__(self, call: Any) -> None:
+    def __init__(self, call: Any, until: float | None) -> None:
+        """`until`: its deadline, by the clock of the event loop."""
         self._call = call
+        self._until = until
 
     async def write(self, message: bytes) -> None:
         """Sends a message; returns when there is room for the next one."""
         try:
             await self._call.write(message)
-        except (grpc.RpcError, asyncio.InvalidStateError):
+        except _ENDED:
             await self._end()
 
     async def done_writing(self) -> None:
         """Ends the stream of requests."""
         try:
             await self._call.done_writing()
-        except (grpc.RpcError, asyncio.InvalidStateError):
+        except _ENDED:
             await self._end()
 
     async def read(self) -> bytes | None:
         """Returns the next answer; None after the last one of a call that succeeded."""
         try:
             answer = await self._call.read()
-        except grpc.RpcError:
+        except _ENDED:
             answer = grpc.aio.EOF
         if answer is grpc.aio.EOF:
             await self._end()
@@ -66,44 +86,51 @@ class UpstreamCall:
 
     async def _end(self) -> None:
         code = await self._call.code()
-        if code is not grpc.StatusCode.OK:
-            trailing = dict(await self._call.trailing_metadata() or ())
-            raise of_rpc(code, await self._call.details() or "", trailing)
+        if code is grpc.StatusCode.OK:
+            return
+        trailing = dict(await self._call.trailing_metadata() or ())
+        if self._is_late and code in _LATE and METADATA not in trailing:
+            code = grpc.StatusCode.DEADLINE_EXCEEDED
+        text = await self._call.details() or ""
+        if code is grpc.StatusCode.INTERNAL and text == _LOST:
+            raise refused(
+                UnavailableError(
+                    "the daemon ended the call while the request was sent, and its reason was lost"
+                    " on the way; send the request again"
+                )
+            )
+        raise of_rpc(code, text, trailing)
+
+    @property
+    def _is_late(self) -> bool:
+        return self._until is not None and asyncio.get_running_loop().time() >= self._until - _EARLY
 
 
 class Upstream:
-    """Connections to the daemon's socket, opened by the first calls. A context manager."""
+    """Connections to the daemon's socket, opened by the first calls."""
 
     def __init__(self, socket: Path) -> None:
         self._target = f"unix:{socket}"
         self._channels: dict[grpc.aio.Channel, int] = {}
         """Each channel with the number of its open calls."""
 
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    async def close(self) -> None:
+        """Closes all connections."""
         await asyncio.gather(*(channel.close() for channel in self._channels))
 
     @asynccontextmanager
-    async def call(
-        self, method: Method, timeout: float | None
-    ) -> AsyncGenerator[UpstreamCall, None]:
+    async def call(self, method: Method, until: float | None) -> AsyncGenerator[UpstreamCall, None]:
         """Opens a call, and cancels it if it has not ended when the context is left.
 
-        `timeout`: seconds until its deadline.
+        `until`: its deadline, by the clock of the event loop.
         """
+        left = None if until is None else max(0.0, until - asyncio.get_running_loop().time())
         channel = self._channel()
         self._channels[channel] += 1
         opened: Any = channel.stream_stream(method.path)  # without converters: bytes
-        call = opened(timeout=timeout)
+        call = opened(timeout=left)
         try:
-            yield UpstreamCall(call)
+            yield UpstreamCall(call, until)
         finally:
             call.cancel()
             self._channels[channel] -= 1

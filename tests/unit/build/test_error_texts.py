@@ -50,6 +50,8 @@ GENERAL = {
     "a stream of lines has no Content-Encoding; send it as it is": _OF_CLIENT,
     "the request comes from a page of another site, and may change something; only pages of this"
     " device, and programs, may send it": _OF_CLIENT,
+    "the daemon ended the call while the request was sent, and its reason was lost on the way; send"
+    " the request again": _OF_CLIENT,
     "the daemon is stopping; try again once it runs": _STOPS,
     "the daemon is stopping; try again": _STOPS,
     "the state is closed; try again once it runs": _STOPS,

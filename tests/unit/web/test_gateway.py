@@ -15,6 +15,7 @@ from google.protobuf import descriptor_pb2, descriptor_pool, json_format
 from claraedge.web.methods import methods_of
 from claraedge.wire.nvidia.clara.platform import clara_pb2, jobs_pb2, payloads_pb2
 from tests.rig.pipelines import chain
+from tests.rig.waiting import eventually
 from tests.unit.web.conftest import Client, Daemon
 
 CLARA = "/nvidia.clara.platform.Clara"
@@ -147,6 +148,22 @@ BAD = [
         id="half a character",
     ),
     pytest.param(
+        "POST", f"{JOBS}/Status", {}, b'{"\\ud800":1}', 400, "undecodable-request",
+        id="half a character in a name",
+    ),
+    pytest.param(
+        "POST", f"{JOBS}/Status", {}, b'{"jobId":"\\ud800"}', 400, "undecodable-request",
+        id="half a character for a message",
+    ),
+    pytest.param(
+        "POST", f"{JOBS}/AddMetadata", {}, b'{"metadata":"\\ud800"}', 400, "undecodable-request",
+        id="half a character for a map",
+    ),
+    pytest.param(
+        "POST", f"{JOBS}/Status", {}, b'{"jobId":{"value":"' + b"a" * (5 << 20) + b'"}}', 413,
+        "message-size", id="more protobuf than gRPC sends",
+    ),
+    pytest.param(
         "POST", f"{JOBS}/Status", {}, b'{"jobId":{"value":7}}', 400, "undecodable-request",
         id="wrong type",
     ),
@@ -262,19 +279,31 @@ async def test_an_upload_whose_client_goes_or_errs_midway_stores_nothing(
     request = payloads_pb2.PayloadsUploadRequest(data=b"abc")
     request.payload_id.value = made.payload_id.value
     request.details.name, request.details.size = "a.txt", 3
-    part = json.dumps(json_format.MessageToDict(request)).encode() + b"\n"
+    part = json.dumps(json_format.MessageToDict(request)).encode()
+    uploads = daemon.config.state_dir / "uploads"
+
+    async def begun() -> bool:
+        return bool(await asyncio.to_thread(lambda: list(uploads.iterdir())))
+
+    async def over() -> bool:
+        return not await begun()
+
     async with http.connected() as connection:
         await connection.ask("POST", f"{PAYLOADS}/Upload", Content_Type="application/x-ndjson")
-        await connection.send(h11.Data(data=part))
-    async with http.connected() as connection:
-        await connection.ask("POST", f"{PAYLOADS}/Upload", Content_Type="application/x-ndjson")
-        await connection.send(h11.Data(data=part + b"{not JSON}\n"))
-        answer = await connection.answer()
-    assert (answer.status, answer.headers["claraedge-error"]) == (400, "undecodable-request")
+        await connection.send(h11.Data(data=part + b"\n"))
+        await eventually(begun, "the upload has begun")
+    await eventually(over, "the upload has ended with its client")
+    lines = await http.post(
+        f"{PAYLOADS}/Upload", part + b"\n{not JSON}\n", Content_Type="application/x-ndjson"
+    )
+    assert (lines.status, lines.headers["claraedge-error"]) == (400, "undecodable-request")
     half = await http.post(
-        f"{PAYLOADS}/Upload", envelope(part)[:-3], Content_Type="application/connect+json"
+        f"{PAYLOADS}/Upload",
+        envelope(part) + envelope(part)[:-3],
+        Content_Type="application/connect+json",
     )
     assert half.envelopes[-1][1]["error"]["code"] == "invalid_argument"
+    await eventually(over, "the uploads have ended")
     assert await listing(daemon, made.payload_id.value) == []
 
 
@@ -300,7 +329,7 @@ async def test_events_arrive_while_they_happen_and_end_with_their_client(
             seen += (await connection.event()).data
 
 
-@pytest.mark.parametrize("header", [{"Connect_Timeout_Ms": "200"}, {"Grpc_Timeout": "200m"}])
+@pytest.mark.parametrize("header", [{"Connect_Timeout_Ms": "1000"}, {"Grpc_Timeout": "1S"}])
 @pytest.mark.parametrize("form", ["application/x-ndjson", "application/connect+json"])
 async def test_a_deadline_ends_a_stream(http: Client, header: dict[str, str], form: str) -> None:
     body = b'{"follow":{}}'
@@ -308,14 +337,76 @@ async def test_a_deadline_ends_a_stream(http: Client, header: dict[str, str], fo
     async with http.connected() as connection:
         await connection.ask("POST", f"{EVENTS}/Watch", content, Content_Type=form, **header)
         head = await connection.event()
-        assert head.status_code == 200
         seen = bytearray()
+        whole = False
         try:
             while isinstance(event := await connection.event(), h11.Data):
                 seen += event.data
+            whole = True
         except h11.RemoteProtocolError:  # lines have no end that says whether they are all
             assert "ndjson" in form
+    assert head.status_code == 200 or (head.status_code == 504 and whole)
     assert b'"deadline_exceeded"' in seen
+
+
+@pytest.mark.parametrize("form", ["application/json", "application/connect+json"])
+async def test_no_deadline_is_taken_for_a_fault_of_the_daemon(http: Client, form: str) -> None:
+    """Whatever the call does when its deadline passes, the answer says so."""
+    stream = "connect" in form
+    path = f"{PAYLOADS}/Upload" if stream else f"{CLARA}/Version"
+    body = envelope({}) if stream else b"{}"
+
+    async def ask(timeout: int) -> str:
+        answer = await http.post(path, body, Content_Type=form, Connect_Timeout_Ms=str(timeout))
+        if stream:
+            error = answer.envelopes[-1][1].get("error", {"code": "ok"})
+            return str(error["code"])
+        return str(answer.json.get("code", "ok"))
+
+    seen: set[str] = set()
+    for _ in range(4):
+        seen |= set(await asyncio.gather(*(ask(timeout) for timeout in range(20))))
+    assert seen <= {"ok", "deadline_exceeded", "invalid_argument", "not_found"}
+    assert "deadline_exceeded" in seen
+
+
+async def test_a_stream_needs_http_1_1(http: Client) -> None:
+    async with http.connected() as connection:
+        connection.writer.write(
+            b"POST " + f"{JOBS}/List".encode() + b" HTTP/1.0\r\nHost: localhost\r\n"
+            b"Content-Type: application/json\r\nContent-Length: 2\r\n\r\n{}"
+        )
+        answer = await connection.reader.read()
+    assert answer.startswith(b"HTTP/1.1 505 ")
+
+
+async def test_compressed_envelopes_are_read(http: Client) -> None:
+    answer = await http.post(
+        f"{JOBS}/List",
+        envelope(gzip.compress(b"{}"), flags=1),
+        Content_Type="application/connect+json",
+        Connect_Content_Encoding="gzip",
+    )
+    assert answer.envelopes[-1] == (2, {})
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        {"Connect_Content_Encoding": "br"},
+        {"Connect_Timeout_Ms": "soon"},
+        {"Connect_Protocol_Version": "2"},
+    ],
+)
+async def test_a_stream_of_connect_has_its_errors_at_its_end(
+    http: Client, header: dict[str, str]
+) -> None:
+    answer = await http.post(
+        f"{JOBS}/List", envelope({}), Content_Type="application/connect+json", **header
+    )
+    assert answer.status == 200
+    ((flags, end),) = answer.envelopes
+    assert (flags, end["error"]["code"]) in [(2, "invalid_argument"), (2, "unimplemented")]
 
 
 async def test_a_deadline_ends_a_request_whose_body_does_not_come(http: Client) -> None:

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from pathlib import Path
 
 import h11
 import pytest
 
-from claraedge.config import HttpSettings
-from claraedge.web import server
+from claraedge.config import ApiSettings, HttpSettings
+from claraedge.web import protocol
+from tests.rig.pipelines import chain
 from tests.rig.waiting import eventually
-from tests.unit.web.conftest import Client, Daemon, daemon_in
+from tests.unit.web.conftest import Client, Connection, Daemon, daemon_in
 
 VERSION = "/nvidia.clara.platform.Clara/Version"
 
@@ -96,7 +98,7 @@ async def test_it_can_be_switched_off(folder: Path) -> None:
 async def test_a_client_without_headers_is_disconnected(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(server, "_HEADERS", 0.2)
+    monkeypatch.setattr(protocol, "HEADERS", 1.0)
     async with daemon_in(folder) as daemon:
         http = Client(daemon.config.http_socket)
         for sent in (b"", b"POST /x HTTP/1.1\r\nHost:"):
@@ -107,34 +109,157 @@ async def test_a_client_without_headers_is_disconnected(
         assert (await http.post(VERSION)).status == 200
 
 
+HEAD = b"POST " + VERSION.encode() + b" HTTP/1.1\r\n"
+JSON = b"Content-Type: application/json\r\n"
+
+
 @pytest.mark.parametrize(
     "sent",
     [
         pytest.param(b"\x00\xff\n\n", id="no HTTP"),
-        pytest.param(b"GET / HTTP/1.1\r\n\r\n", id="no Host"),
-        pytest.param(b"GET / HTTP/1.1\r\nHost: localhost\r\nHost: evil\r\n\r\n", id="two hosts"),
-        pytest.param(b"GET /" + b"a" * 70_000 + b" HTTP/1.1\r\nHost: localhost\r\n\r\n", id="long"),
+        pytest.param(HEAD + JSON + b"Content-Length: 2\r\n\r\n{}", id="no Host"),
         pytest.param(
-            b"POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1\r\n"
-            b"Transfer-Encoding: chunked\r\n\r\n",
+            HEAD + b"Host: localhost\r\nHost: evil\r\n" + JSON + b"Content-Length: 2\r\n\r\n{}",
+            id="two hosts",
+        ),
+        pytest.param(HEAD + b"Host: localhost\r\nA: " + b"a" * 70_000, id="long headers"),
+        pytest.param(
+            HEAD + b"Host: localhost\r\nContent-Length: 2\r\nTransfer-Encoding: chunked\r\n"
+            + JSON + b"\r\n2\r\n{}\r\n0\r\n\r\n",
             id="two lengths",
         ),
-        pytest.param(
-            b"POST " + VERSION.encode() + b" HTTP/1.1\r\nHost: localhost\r\n"
-            b"Content-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n",
-            id="a chunk without a size",
-        ),
     ],
-)
+)  # fmt: skip
 async def test_what_is_no_http_is_refused_and_others_are_served(http: Client, sent: bytes) -> None:
     async with http.connected() as connection, asyncio.timeout(20):
         connection.writer.write(sent)
-        try:
-            answer = await connection.reader.read(4096)
-        except ConnectionResetError:
-            answer = b""
-    assert answer == b"" or answer.startswith((b"HTTP/1.1 4", b"HTTP/1.0 4")), answer[:100]
+        answer = await connection.reader.read(4096)
+    assert answer.startswith(b"HTTP/1.1 400 "), answer[:100]
+    assert b"claraedge-error: invalid-request" in answer.lower()
     assert (await http.post(VERSION)).status == 200
+
+
+async def test_a_wrong_chunk_ends_its_connection_alone(http: Client) -> None:
+    async with http.connected() as connection, asyncio.timeout(20):
+        connection.writer.write(
+            HEAD + b"Host: localhost\r\n" + JSON + b"Transfer-Encoding: chunked\r\n\r\nzz\r\n"
+        )
+        await ended(connection)
+    assert (await http.post(VERSION)).status == 200
+
+
+async def ended(connection: Connection) -> bytes:
+    """What a connection still sends before the daemon ends it."""
+    try:
+        return bytes(await connection.reader.read())
+    except ConnectionResetError:
+        return b""
+
+
+async def test_a_second_request_before_the_answer_ends_the_connection(http: Client) -> None:
+    watch = b"POST /claraedge.v1.Events/Watch HTTP/1.1\r\nHost: localhost\r\n"
+    body = b'{"follow":{}}\n'
+    async with http.connected() as connection, asyncio.timeout(20):
+        connection.writer.write(
+            watch + b"Content-Type: application/x-ndjson\r\nContent-Length: %d\r\n\r\n" % len(body)
+            + body + HEAD + b"Host: localhost\r\n\r\n"
+        )  # fmt: skip
+        await ended(connection)
+
+
+async def test_a_refused_request_is_not_awaited_for_ever(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(protocol, "HEADERS", 0.5)
+    async with daemon_in(folder) as daemon:
+        http = Client(daemon.config.http_socket)
+        async with http.connected() as connection, asyncio.timeout(20):
+            connection.writer.write(
+                b"POST /no HTTP/1.1\r\nHost: localhost\r\nContent-Length: 100\r\n\r\n"
+            )
+            assert (await connection.reader.read(12)).endswith(b"404")
+            connection.writer.write(b"a")
+            await ended(connection)
+
+
+async def test_too_many_connections_are_refused_with_a_reason(
+    http: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(protocol, "CONNECTIONS", 2)
+    async with (
+        http.connected(),
+        http.connected(),
+        http.connected() as third,
+        asyncio.timeout(20),
+    ):
+        answer = await ended(third)
+        assert answer.startswith(b"HTTP/1.1 503 ")
+        assert b"too-many-calls" in answer
+
+    async def served() -> bool:
+        return (await http.post(VERSION)).status == 200
+
+    await eventually(served, "the others are gone, and a connection is served")
+
+
+async def filled(connection: Connection, payload: str) -> None:
+    """Asks for a file that is larger than all buffers on the way, and reads nothing of it."""
+    connection.writer.transport.pause_reading()
+    request = json.dumps({"payloadId": {"value": payload}, "name": "/input/large"}).encode()
+    await connection.ask(
+        "POST",
+        "/nvidia.clara.platform.Payloads/Download",
+        request,
+        Content_Type="application/json",
+    )
+
+
+async def with_file(daemon: Daemon) -> str:
+    made = await daemon.create(await daemon.register(chain("copy")))
+    await daemon.upload(made.payload_id.value, *([("large", bytes(3 << 20))] * 6))
+    return str(made.payload_id.value)
+
+
+def downloads() -> list[object]:
+    return [task for task in asyncio.all_tasks() if "run_asgi" in repr(task)]
+
+
+async def test_a_client_that_reads_nothing_is_disconnected(folder: Path) -> None:
+    async with daemon_in(folder, api=ApiSettings(idle_seconds=1.0)) as daemon:
+        http = Client(daemon.config.http_socket)
+        payload = await with_file(daemon)
+        async with http.connected() as connection:
+            await filled(connection, payload)
+
+            async def begun() -> bool:
+                return bool(downloads())
+
+            async def gone() -> bool:
+                return not downloads()
+
+            await eventually(begun, "the download has begun")
+            await eventually(gone, "the download has ended")
+            connection.writer.transport.resume_reading()
+            async with asyncio.timeout(20):
+                answer = await ended(connection)
+        assert not answer.endswith(b"0\r\n\r\n")  # no part passes for the whole
+
+
+async def test_a_client_that_reads_nothing_does_not_delay_a_stop(folder: Path) -> None:
+    async with daemon_in(folder) as daemon:
+        http = Client(daemon.config.http_socket)
+        payload = await with_file(daemon)
+        context = http.connected()
+        connection = await context.__aenter__()
+        await filled(connection, payload)
+
+        async def begun() -> bool:
+            return bool(downloads())
+
+        await eventually(begun, "the download has begun")
+        before = asyncio.get_running_loop().time()
+    assert asyncio.get_running_loop().time() - before < 15
+    await context.__aexit__(None, None, None)
 
 
 async def test_a_stop_ends_open_streams(folder: Path) -> None:
@@ -148,7 +273,8 @@ async def test_a_stop_ends_open_streams(folder: Path) -> None:
         )  # fmt: skip
         assert (await connection.event()).status_code == 200
     async with asyncio.timeout(20):
-        assert b"" in [await connection.reader.read() for _ in range(2)]
+        answer = await ended(connection)
+    assert not answer.endswith(b"0\r\n\r\n")
     await context.__aexit__(None, None, None)
 
 

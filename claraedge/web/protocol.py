@@ -1,0 +1,125 @@
+"""uvicorn's HTTP protocol with limits for clients that are slow, or wrong.
+
+uvicorn closes a connection by `close`, which first waits, without a limit, until the client has
+read all that was sent to it. Here a connection that waits for its client too long is aborted.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from typing import Any
+
+import h11
+from uvicorn.protocols.http.h11_impl import H11Protocol
+
+from claraedge.errors import TooManyCallsError
+from claraedge.web.failures import NAME_HEADER, HttpError, invalid, refused
+
+#: Seconds for the headers of a request, or for the rest of one that is refused already; and between
+#: two requests of a connection.
+HEADERS, KEEP_ALIVE = 20.0, 75
+#: Bytes of the headers of a request.
+HEADER_BYTES = 32 * 1024
+#: Connections at the same time.
+CONNECTIONS = 1024
+#: Seconds for a client to read the last bytes of a connection that is closed.
+_LINGER = 10.0
+
+
+class HttpProtocol(H11Protocol):
+    """One connection. `scope["state"]` of its requests has `abort` and `cut`."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.app_state = {**self.app_state, "abort": self.abort, "cut": self.cut}
+        self._due: asyncio.TimerHandle | None = None
+
+    def abort(self) -> None:
+        """Ends the connection at once."""
+        if self.transport is not None:
+            self.transport.abort()
+
+    def cut(self) -> None:
+        """Ends the connection without the end of an answer, once what was sent is read."""
+        self.transport.close()
+        self.loop.call_later(_LINGER, self.transport.abort)
+
+    def connection_made(self, transport: Any) -> None:
+        super().connection_made(transport)
+        if len(self.connections) > CONNECTIONS:
+            self._refuse(
+                refused(
+                    TooManyCallsError(
+                        f"{CONNECTIONS} connections are open, which is the most; try again later"
+                    ),
+                    503,
+                )
+            )
+            return
+        self._limit()
+
+    def data_received(self, data: bytes) -> None:
+        if self.transport.is_closing():
+            return
+        try:
+            super().data_received(data)
+        except h11.LocalProtocolError:  # what followed a request is invalid, and it is in work
+            self.abort()
+            return
+        if self._has_second_request:
+            self.abort()
+            return
+        self._limit()
+
+    @property
+    def _has_second_request(self) -> bool:
+        """Whether another request follows one that is in work.
+
+        While it waits, nothing more is read, and nobody would see that the client has gone.
+        """
+        in_work = self.cycle is not None and not self.cycle.response_complete
+        return in_work and self.conn.their_state is h11.DONE and bool(self.conn.trailing_data[0])
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._end_limit()
+        self._unset_keepalive_if_required()
+        super().connection_lost(exc)
+
+    def timeout_keep_alive_handler(self) -> None:
+        self.abort()
+
+    def send_400_response(self, msg: str) -> None:
+        self._refuse(invalid(f"the request is not valid HTTP/1.1 ({msg.rstrip('.')})", 400))
+
+    def _refuse(self, failure: HttpError) -> None:
+        """Answers without a request that could be read, and closes the connection."""
+        body = failure.text
+        headers = [
+            (b"content-type", b"application/json"),
+            (b"content-length", b"%d" % len(body)),
+            (b"connection", b"close"),
+            (NAME_HEADER, failure.name.encode()),
+        ]
+        with contextlib.suppress(h11.LocalProtocolError):  # an answer was begun
+            for event in (
+                h11.Response(status_code=failure.status, headers=headers),
+                h11.Data(data=body),
+                h11.EndOfMessage(),
+            ):
+                self.transport.write(self.conn.send(event) or b"")
+        self.cut()
+
+    def _limit(self) -> None:
+        """Limits the time in which only the client has something to do."""
+        state = self.conn.states
+        refused_early = state[h11.SERVER] is h11.DONE and state[h11.CLIENT] is h11.SEND_BODY
+        if state[h11.CLIENT] is not h11.IDLE and not refused_early:
+            self._end_limit()
+        elif self._due is None and not self.transport.is_closing():
+            self._due = self.loop.call_later(HEADERS, self.abort)
+
+    def _end_limit(self) -> None:
+        if self._due is not None:
+            self._due.cancel()
+            self._due = None

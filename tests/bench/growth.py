@@ -392,7 +392,7 @@ CASES = (
         figures=flat(CALL_NAMES),
         pairs=call_pairs,
         full=100_000,
-        quick=10_000,
+        quick=3_000,
         sizes=SIZES,
     ),
     Case(
@@ -400,7 +400,7 @@ CASES = (
         figures=flat(ENGINE_NAMES),
         pairs=lambda count: in_loop(engine_pairs(sites(count))),
         full=100_000,
-        quick=10_000,
+        quick=3_000,
         sizes=SIZES,
     ),
     Case(
@@ -408,7 +408,7 @@ CASES = (
         figures=flat(WORK_NAMES),
         pairs=lambda count: in_loop(work_pairs(sites(count))),
         full=100_000,
-        quick=10_000,
+        quick=3_000,
         sizes=SIZES,
     ),
     Case(

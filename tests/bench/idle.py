@@ -129,7 +129,7 @@ CASES = (
         ),
         pairs=pairs,
         full=60,
-        quick=15,
+        quick=8,
         rounds=1,
         quick_rounds=1,
         warm_up=0,

@@ -128,7 +128,7 @@ CASES = (
         ),
         pairs=pairs,
         full=2000,
-        quick=200,
+        quick=80,
         rounds=1,
         quick_rounds=1,
         warm_up=0,

@@ -7,7 +7,6 @@ import zlib
 from collections.abc import AsyncGenerator, Awaitable, Callable, MutableMapping
 from typing import Any, TypeAlias
 
-from claraedge import memory
 from claraedge.errors import CallTimeoutError
 from claraedge.web.failures import invalid, refused, too_large
 
@@ -18,42 +17,76 @@ Scope: TypeAlias = MutableMapping[str, Any]
 App: TypeAlias = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 
+#: Bytes that every request may keep; whoever keeps more needs a place.
+_SMALL = 64 * 1024
+
+
 class ClientGoneError(Exception):
     """The client has closed its connection, so nobody reads an answer."""
+
+
+class MessagePlace:
+    """The place of one request among those that keep a large part of a message in memory.
+
+    Small messages need none, so that calls such as Status never wait for others.
+    """
+
+    def __init__(self, places: asyncio.Semaphore) -> None:
+        self._places = places
+        self._taken = False
+
+    async def keep(self, size: int) -> None:
+        """Notes that `size` bytes are kept; waits for a place if they are many."""
+        if size > _SMALL and not self._taken:
+            await self._places.acquire()
+            self._taken = True
+        elif size <= _SMALL:
+            self.close()
+
+    def close(self) -> None:
+        """Gives the place back."""
+        if self._taken:
+            self._taken = False
+            self._places.release()
 
 
 class Body:
     """The body of one request; it is read once."""
 
     def __init__(self, receive: Receive, idle: float) -> None:
-        """`idle`: seconds to wait for the next part of a stream, or for the whole of a message."""
+        """`idle`: seconds to wait for the next part of a stream, and for the whole of a message."""
         self._receive = receive
         self._idle = idle
-        self._endless = False
+        self._message_due: float | None = None
+        self._may_be_silent = False
         self._ended = False
 
-    def expect_silence(self) -> None:
-        """Waits without a limit from now on, as for the client of a watch."""
-        self._endless = True
+    def expect(self, *, message: bool, silence: bool = False) -> None:
+        """Says what follows: the rest of a message that has begun, or the next one.
 
-    async def parts(self, until: float | None = None) -> AsyncGenerator[bytes, None]:
-        """Yields the body as it arrives. Raises ClientGoneError, HttpError.
-
-        `until`: when all of it has to be there, by the clock of the event loop.
+        `silence`: the next one may take any time, as with the client of a watch.
         """
+        if not message:
+            self._message_due = None
+        elif self._message_due is None:
+            self._message_due = asyncio.get_running_loop().time() + self._idle
+        self._may_be_silent = silence and not message
+
+    async def parts(self) -> AsyncGenerator[bytes, None]:
+        """Yields the body as it arrives. Raises ClientGoneError, HttpError."""
         loop = asyncio.get_running_loop()
         while not self._ended:
-            limit = None if self._endless else until or loop.time() + self._idle
+            limit = self._message_due or loop.time() + self._idle
             try:
-                async with asyncio.timeout_at(limit) as bound:
+                async with asyncio.timeout_at(None if self._may_be_silent else limit) as bound:
                     event = await self._receive()
             except TimeoutError:
                 if not bound.expired():
                     raise
                 raise refused(
                     CallTimeoutError(
-                        f"the client sent nothing more for {self._idle:g} s, or too slowly, so the"
-                        " request is ended; send it again, or raise api.idle_seconds"
+                        f"the client sent no message, or not the whole of one, for {self._idle:g}"
+                        " s, so the request is ended; send it again, or raise api.idle_seconds"
                     )
                 ) from None
             if event["type"] == "http.disconnect":
@@ -61,17 +94,15 @@ class Body:
             self._ended = not event.get("more_body", False)
             yield event.get("body", b"")
 
-    async def whole(self, limit: int) -> bytes:
-        """Returns the whole body, which counts for the memory of the call.
-
-        Raises ClientGoneError, StreamMemoryError, and HttpError above `limit` bytes.
-        """
+    async def whole(self, limit: int, place: MessagePlace) -> bytes:
+        """Returns the whole body. Raises ClientGoneError, and HttpError above `limit` bytes."""
         body = bytearray()
-        async for part in self.parts(asyncio.get_running_loop().time() + self._idle):
-            memory.take(len(part))
+        self.expect(message=True)
+        async for part in self.parts():
             body += part
             if len(body) > limit:
                 raise too_large(limit)
+            await place.keep(len(body))
         return bytes(body)
 
     async def gone(self) -> None:

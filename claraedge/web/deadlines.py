@@ -9,6 +9,8 @@ from claraedge.web.headers import Headers
 
 _CONNECT = re.compile(r"[0-9]{1,10}")
 _GRPC = re.compile(r"([0-9]{1,8})([HMSmun])")
+#: Seconds from which a deadline is none: gRPC's clock cannot count the longest that it allows.
+_LONGEST = 10 * 365 * 86400.0
 _UNITS = {"H": 3600.0, "M": 60.0, "S": 1.0, "m": 1e-3, "u": 1e-6, "n": 1e-9}
 
 
@@ -30,4 +32,5 @@ def timeout_of(headers: Headers) -> float | None:
                 "Grpc-Timeout has to be a number of at most 8 digits and a unit: H, M, S, m, u or n"
             )
         found.append(int(matched[1]) * _UNITS[matched[2]])
-    return min(found, default=None)
+    seconds = min(found, default=_LONGEST)
+    return seconds if seconds < _LONGEST else None

@@ -15,14 +15,12 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
 
-from claraedge import memory
 from claraedge.errors import (
     ClaraedgeError,
     InvalidRequestError,
     NotSupportedError,
 )
-from claraedge.memory import Budget
-from claraedge.web.body import Body, ClientGoneError, Receive, Scope, Send, inflated
+from claraedge.web.body import Body, ClientGoneError, MessagePlace, Receive, Scope, Send, inflated
 from claraedge.web.codecs import CODECS, Codec, decoded
 from claraedge.web.deadlines import timeout_of
 from claraedge.web.failures import HttpError, invalid, of_answer, refused, too_late
@@ -40,8 +38,8 @@ LIMIT = 6 * 1024 * 1024
 _LATER = 0.05
 _JSON, _NDJSON, _CONNECT = "application/json", "application/x-ndjson", "application/connect+"
 _ENVELOPES = "connect-content-encoding"
-#: Bytes of bodies that all requests together keep until they are passed on.
-_BUFFERS = 32 * 1024 * 1024
+#: Requests that keep a large message at the same time; more of them wait.
+_PLACES = 16
 _UNARY_TYPES = {f"application/{name}": codec for name, codec in CODECS.items()}
 
 
@@ -72,12 +70,12 @@ class Gateway:
         self._methods = methods
         self._upstream = upstream
         self._idle = idle
-        self._budget = Budget(_BUFFERS)
+        self._places = asyncio.Semaphore(_PLACES)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         reply = Reply(scope, send, self._idle)
         body = Body(receive, self._idle)
-        with self._budget.share(), contextlib.suppress(ClientGoneError):
+        with contextlib.suppress(ClientGoneError):
             try:
                 await self._serve(scope, body, reply)
             except ClientGoneError:
@@ -127,9 +125,12 @@ class Gateway:
         gzip = _is_gzip(headers, "content-encoding")
         until = _until(headers)
         async with _deadline(until):
-            content = await body.whole(LIMIT)
-            content = inflated(content, LIMIT) if gzip else content
-            request = await codec.request(content, method.request)
+            with contextlib.closing(MessagePlace(self._places)) as place:
+                content = await body.whole(LIMIT, place)
+                if gzip:
+                    content = inflated(content, LIMIT)
+                    await place.keep(len(content))
+                request = await codec.request(content, method.request)
             async with self._upstream.call(method, until) as call:
                 answer = await _unless_gone(body, _answered(method, call, request))
         failure = of_answer(await decoded(answer, method.response))
@@ -159,7 +160,7 @@ class Gateway:
         self, method: Method, form: _Form, body: Body, reply: Reply, call: UpstreamCall
     ) -> None:
         """Passes requests and answers on, both at the same time, until the call has ended."""
-        receiving = asyncio.create_task(_pass_requests(method, form, body, call))
+        receiving = asyncio.create_task(self._pass_requests(method, form, body, call))
         sending = asyncio.create_task(self._pass_answers(method, form, reply, call))
         try:
             await asyncio.wait({receiving, sending}, return_when=asyncio.FIRST_COMPLETED)
@@ -171,6 +172,38 @@ class Gateway:
             sending.cancel()
             await asyncio.gather(receiving, sending, return_exceptions=True)
 
+    async def _pass_requests(
+        self, method: Method, form: _Form, body: Body, call: UpstreamCall
+    ) -> None:
+        """Passes requests on, then waits until the client has gone.
+
+        Raises HttpError, or ClientGoneError.
+        """
+        watch = method.client_streaming and method.server_streaming
+        count = 0
+
+        async def passed(message: bytes) -> None:
+            nonlocal count
+            count += 1
+            if count > 1 and not method.client_streaming:
+                raise invalid(
+                    f"{method.path} accepts one message; send each in a request of its own"
+                )
+            await call.write(await form.codec.request(message, method.request))
+
+        with contextlib.closing(MessagePlace(self._places)) as place:
+            async for part in body.parts():
+                for message in form.framing.feed(part):
+                    await passed(message)
+                kept = form.framing.kept
+                body.expect(message=kept > 0, silence=watch and count > 0)
+                await place.keep(kept)
+            for message in form.framing.finish():
+                await passed(message)
+        await call.done_writing()
+        await body.gone()
+        raise ClientGoneError
+
     async def _pass_answers(
         self, method: Method, form: _Form, reply: Reply, call: UpstreamCall
     ) -> None:
@@ -181,36 +214,6 @@ class Gateway:
                     raise failure
                 await reply.begin(form.content_type)
             await reply.part(form.framing.frame(await form.codec.answer(answer, method.response)))
-
-
-async def _pass_requests(method: Method, form: _Form, body: Body, call: UpstreamCall) -> None:
-    """Passes requests on, then waits until the client has gone.
-
-    Raises HttpError, StreamMemoryError, or ClientGoneError.
-    """
-    count = 0
-
-    async def passed(message: bytes) -> None:
-        nonlocal count
-        count += 1
-        if count > 1 and not method.client_streaming:
-            raise invalid(f"{method.path} accepts one message; send each in a request of its own")
-        await call.write(await form.codec.request(message, method.request))
-        if method.server_streaming:
-            body.expect_silence()
-
-    kept = 0
-    async for part in body.parts():
-        memory.take(len(part))
-        for message in form.framing.feed(part):
-            await passed(message)
-        memory.give_back(kept + len(part) - form.framing.kept)
-        kept = form.framing.kept
-    for message in form.framing.finish():
-        await passed(message)
-    await call.done_writing()
-    await body.gone()
-    raise ClientGoneError
 
 
 async def _end_with(form: _Form, reply: Reply, failure: HttpError) -> None:

@@ -1,14 +1,16 @@
 """uvicorn's HTTP protocol with limits for clients that are slow, or wrong.
 
-uvicorn closes a connection by `close`, which first waits, without a limit, until the client has
-read all that was sent to it. Here a connection that waits for its client too long is aborted.
+uvicorn closes a connection by `close` of its transport, which waits without a limit until the
+client has read all that was sent to it, and which breaks a client that is still sending. Here such
+waits have a limit, and what a refused client still sends is read, so that it sees the refusal.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-from typing import Any
+from collections.abc import Callable
+from typing import Any, cast
 
 import h11
 from uvicorn.protocols.http.h11_impl import H11Protocol
@@ -24,7 +26,34 @@ HEADER_BYTES = 32 * 1024
 #: Connections at the same time.
 CONNECTIONS = 1024
 #: Seconds for a client to read the last bytes of a connection that is closed.
-_LINGER = 10.0
+_LINGER = 30.0
+
+
+class _Transport:
+    """A transport whose `close` ends in any case, and lets a client that is sending finish."""
+
+    def __init__(self, transport: Any, is_sending: Callable[[], bool]) -> None:
+        self._transport = transport
+        self._is_sending = is_sending
+        self._lingers = False
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._transport, name)
+
+    def is_closing(self) -> bool:
+        return self._lingers or bool(self._transport.is_closing())
+
+    def close(self) -> None:
+        if self.is_closing():
+            return
+        limit = _LINGER
+        if self._is_sending() and self._transport.can_write_eof():
+            self._lingers, limit = True, HEADERS
+            self._transport.write_eof()
+            self._transport.resume_reading()
+        else:
+            self._transport.close()
+        asyncio.get_running_loop().call_later(limit, self._transport.abort)
 
 
 class HttpProtocol(H11Protocol):
@@ -43,10 +72,11 @@ class HttpProtocol(H11Protocol):
     def cut(self) -> None:
         """Ends the connection without the end of an answer, once what was sent is read."""
         self.transport.close()
-        self.loop.call_later(_LINGER, self.transport.abort)
 
     def connection_made(self, transport: Any) -> None:
-        super().connection_made(transport)
+        super().connection_made(
+            cast("asyncio.Transport", _Transport(transport, self._client_is_sending))
+        )
         if len(self.connections) > CONNECTIONS:
             self._refuse(
                 refused(
@@ -59,8 +89,15 @@ class HttpProtocol(H11Protocol):
             return
         self._limit()
 
+    def _client_is_sending(self) -> bool:
+        return self.conn.their_state is h11.SEND_BODY
+
+    def eof_received(self) -> None:
+        if self.transport.is_closing():  # a refused client has finished
+            self.abort()
+
     def data_received(self, data: bytes) -> None:
-        if self.transport.is_closing():
+        if self.transport.is_closing():  # the rest of what was refused
             return
         try:
             super().data_received(data)
@@ -78,8 +115,10 @@ class HttpProtocol(H11Protocol):
 
         While it waits, nothing more is read, and nobody would see that the client has gone.
         """
-        in_work = self.cycle is not None and not self.cycle.response_complete
-        return in_work and self.conn.their_state is h11.DONE and bool(self.conn.trailing_data[0])
+        if self.cycle is None or self.cycle.response_complete:
+            return False
+        more = self.conn.trailing_data[0].strip(b"\r\n")  # some clients end a body by a line
+        return self.conn.their_state is h11.DONE and bool(more)
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._end_limit()
@@ -94,6 +133,10 @@ class HttpProtocol(H11Protocol):
 
     def _refuse(self, failure: HttpError) -> None:
         """Answers without a request that could be read, and closes the connection."""
+        cycle = self.cycle
+        if cycle is not None and cycle.response_started and not cycle.response_complete:
+            self.abort()  # an answer is under way
+            return
         body = failure.text
         headers = [
             (b"content-type", b"application/json"),
@@ -101,7 +144,7 @@ class HttpProtocol(H11Protocol):
             (b"connection", b"close"),
             (NAME_HEADER, failure.name.encode()),
         ]
-        with contextlib.suppress(h11.LocalProtocolError):  # an answer was begun
+        with contextlib.suppress(h11.LocalProtocolError):
             for event in (
                 h11.Response(status_code=failure.status, headers=headers),
                 h11.Data(data=body),
@@ -114,7 +157,12 @@ class HttpProtocol(H11Protocol):
         """Limits the time in which only the client has something to do."""
         state = self.conn.states
         refused_early = state[h11.SERVER] is h11.DONE and state[h11.CLIENT] is h11.SEND_BODY
-        if state[h11.CLIENT] is not h11.IDLE and not refused_early:
+        between = state[h11.CLIENT] is h11.IDLE and self.cycle is not None
+        if between and not self.conn.trailing_data[0]:  # all of a refused request has come
+            self._end_limit()
+            if self.timeout_keep_alive_task is None:
+                self.timeout_keep_alive_task = self.loop.call_later(KEEP_ALIVE, self.abort)
+        elif state[h11.CLIENT] is not h11.IDLE and not refused_early:
             self._end_limit()
         elif self._due is None and not self.transport.is_closing():
             self._due = self.loop.call_later(HEADERS, self.abort)

@@ -11,6 +11,8 @@ from claraedge.web.failures import NAME_HEADER, HttpError
 
 #: Seconds to wait for a client to read that its request has failed.
 _HURRY = 5.0
+#: Bytes that are sent at once: the client has the idle time for each of them.
+_SLICE = 256 * 1024
 _ALWAYS = [
     (b"cache-control", b"no-store"),
     (b"x-content-type-options", b"nosniff"),
@@ -54,7 +56,9 @@ class Reply:
         If the client does not read it within the idle time, the connection is ended, and
         ClientGoneError raised.
         """
-        await self._sent({"type": "http.response.body", "body": data, "more_body": True})
+        for start in range(0, len(data), _SLICE):
+            slice_ = data[start : start + _SLICE]
+            await self._sent({"type": "http.response.body", "body": slice_, "more_body": True})
 
     async def end(self, data: bytes = b"") -> None:
         """Sends the last part of the body, and waits until there is room again: once an answer has

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -50,7 +51,7 @@ _LOST = "Internal error from Core"
 class UpstreamCall:
     """One call, with messages as bytes. Every method is called as a stream in both directions.
 
-    That is the same on the wire. All methods raise HttpError with the status of the call.
+    That is the same on the wire.
     """
 
     def __init__(self, call: Any, until: float | None) -> None:
@@ -59,21 +60,23 @@ class UpstreamCall:
         self._until = until
 
     async def write(self, message: bytes) -> None:
-        """Sends a message; returns when there is room for the next one."""
-        try:
+        """Sends a message; returns when there is room for the next one.
+
+        Does nothing if the call has ended: `read` says how.
+        """
+        with contextlib.suppress(*_ENDED):
             await self._call.write(message)
-        except _ENDED:
-            await self._end()
 
     async def done_writing(self) -> None:
         """Ends the stream of requests."""
-        try:
+        with contextlib.suppress(*_ENDED):
             await self._call.done_writing()
-        except _ENDED:
-            await self._end()
 
     async def read(self) -> bytes | None:
-        """Returns the next answer; None after the last one of a call that succeeded."""
+        """Returns the next answer; None after the last one of a call that succeeded.
+
+        Raises HttpError with the status of one that failed.
+        """
         try:
             answer = await self._call.read()
         except _ENDED:

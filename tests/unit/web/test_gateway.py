@@ -307,6 +307,28 @@ async def test_an_upload_whose_client_goes_or_errs_midway_stores_nothing(
     assert await listing(daemon, made.payload_id.value) == []
 
 
+async def test_many_large_uploads_at_once_are_all_stored(daemon: Daemon, http: Client) -> None:
+    pipeline = await daemon.register(chain("copy"))
+
+    async def upload() -> int:
+        made = await daemon.create(pipeline)
+        request = payloads_pb2.PayloadsUploadRequest(data=bytes(1 << 20))
+        request.payload_id.value = made.payload_id.value
+        request.details.name = "large"
+        part = envelope(request.SerializeToString())
+        answer = await http.post(
+            f"{PAYLOADS}/Upload", part * 3, Content_Type="application/connect+proto"
+        )
+        return answer.body[0]  # the flags of the first envelope: an answer, or the end
+
+    assert set(await asyncio.gather(*(upload() for _ in range(40)))) == {0}
+
+
+@pytest.mark.parametrize("timeout", ["99999999H", "3000000H", "99999999M", "1H"])
+async def test_the_longest_deadlines_are_none(http: Client, timeout: str) -> None:
+    assert (await http.post(f"{CLARA}/Version", Grpc_Timeout=timeout)).status == 200
+
+
 async def test_one_message_is_all_that_a_method_without_a_request_stream_accepts(
     http: Client,
 ) -> None:

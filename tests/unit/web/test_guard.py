@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from contextlib import AsyncExitStack
 from pathlib import Path
 
 import h11
@@ -202,7 +203,7 @@ async def test_too_many_connections_are_refused_with_a_reason(
     await eventually(served, "the others are gone, and a connection is served")
 
 
-async def filled(connection: Connection, payload: str) -> None:
+async def filled(connection: Connection, payload: str, **headers: str) -> None:
     """Asks for a file that is larger than all buffers on the way, and reads nothing of it."""
     connection.writer.transport.pause_reading()
     request = json.dumps({"payloadId": {"value": payload}, "name": "/input/large"}).encode()
@@ -211,6 +212,7 @@ async def filled(connection: Connection, payload: str) -> None:
         "/nvidia.clara.platform.Payloads/Download",
         request,
         Content_Type="application/json",
+        **headers,
     )
 
 
@@ -260,6 +262,61 @@ async def test_a_client_that_reads_nothing_does_not_delay_a_stop(folder: Path) -
         before = asyncio.get_running_loop().time()
     assert asyncio.get_running_loop().time() - before < 15
     await context.__aexit__(None, None, None)
+
+
+async def test_an_answer_that_is_not_read_to_its_end_does_not_keep_its_connection(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(protocol, "_LINGER", 0.5)
+    monkeypatch.setattr(protocol, "CONNECTIONS", 1)
+    async with daemon_in(folder) as daemon:
+        http = Client(daemon.config.http_socket)
+        made = await daemon.create(await daemon.register(chain("copy")))
+        await daemon.upload(made.payload_id.value, ("large", bytes(150 << 10)))
+        async with http.connected() as connection:
+            await filled(connection, made.payload_id.value, Connection="close")
+
+            async def served() -> bool:
+                return (await http.post(VERSION)).status == 200
+
+            await eventually(served, "the connection whose client reads nothing is gone")
+
+
+@pytest.mark.parametrize("connection", ["close", "keep-alive"])
+async def test_a_client_that_is_refused_while_it_sends_sees_why(
+    http: Client, connection: str
+) -> None:
+    async with http.connected() as client, asyncio.timeout(60):
+        lines = b"Host: localhost\r\nConnection: %s\r\nContent-Length: 30000000\r\n"
+        client.writer.write(HEAD + lines % connection.encode() + JSON + b"\r\n")
+        for _ in range(300):
+            client.writer.write(bytes(100_000))
+            await client.writer.drain()
+        answer = await client.reader.read(65536)
+    assert answer.startswith(b"HTTP/1.1 413 ")
+    assert b"message-size" in answer
+
+
+async def test_an_empty_line_after_a_body_is_ignored(http: Client) -> None:
+    async with http.connected() as connection, asyncio.timeout(20):
+        connection.writer.write(
+            HEAD + b"Host: localhost\r\n" + JSON + b"Content-Length: 2\r\n\r\n{}\r\n"
+        )
+        assert (await connection.reader.read(12)).endswith(b"200")
+
+
+async def test_what_is_sent_by_halves_delays_nobody(http: Client) -> None:
+    """Many clients stop in the middle of a large message."""
+    async with AsyncExitStack() as stack:
+        for _ in range(40):
+            connection = await stack.enter_async_context(http.connected())
+            connection.writer.write(
+                HEAD + b"Host: localhost\r\n" + JSON + b"Content-Length: 5000000\r\n\r\n"
+                + b" " * 1_000_000
+            )  # fmt: skip
+        body = b"{" + b" " * 5000 + b"}"
+        async with asyncio.timeout(20):
+            assert (await http.post(VERSION, body)).status == 200
 
 
 async def test_a_stop_ends_open_streams(folder: Path) -> None:

@@ -17,6 +17,7 @@ import grpc
 from google.protobuf.message import Message
 
 from claraedge.errors import (
+    NAME_KEY,
     CallTimeoutError,
     ClaraedgeError,
     NotSupportedError,
@@ -106,7 +107,7 @@ async def abort(context: Context, error: ClaraedgeError) -> NoReturn:
         await context.abort(
             grpc.StatusCode[error.status],
             shown(str(error)).encode()[:_MAX_DETAILS].decode("utf-8", "ignore"),
-            trailing_metadata=(("claraedge-error", error.name),),
+            trailing_metadata=((NAME_KEY, error.name),),
         )
     except (grpc.aio.InternalError, grpc.aio.UsageError) as gone:
         # The client disconnected meanwhile: no one receives the status, and the call did not fail.

@@ -12,7 +12,7 @@ import grpc
 
 from claraedge import __version__
 from claraedge.client.target import find_target, why_unreachable
-from claraedge.errors import ClaraedgeError, NotSupportedError, UnavailableError, kinds
+from claraedge.errors import NAME_KEY, ClaraedgeError, NotSupportedError, UnavailableError, kinds
 from claraedge.wire.nvidia.clara.platform.common_pb2 import RequestHeader, ResponseHeader, Version
 
 Q = TypeVar("Q")
@@ -130,7 +130,7 @@ class Connection:
         """
         assert isinstance(error, grpc.Call)
         details = error.details() or ""
-        names = [v for k, v in error.trailing_metadata() or () if k == "claraedge-error"]
+        names = [v for k, v in error.trailing_metadata() or () if k == NAME_KEY]
         for kind in kinds():
             if kind.name in names:
                 raise kind(*details.split("\n")) from error

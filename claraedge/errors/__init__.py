@@ -9,7 +9,7 @@ the error occurs, and `To do:` what to do about it; `build/errors-table` generat
 from both.
 """
 
-from claraedge.errors.base import HTTP_STATUS, ClaraedgeError, kinds
+from claraedge.errors.base import HTTP_STATUS, NAME_KEY, ClaraedgeError, kinds
 from claraedge.errors.calls import (
     CallTimeoutError,
     ForeignRequestError,
@@ -96,6 +96,7 @@ from claraedge.errors.state import (
 
 __all__ = [
     "HTTP_STATUS",
+    "NAME_KEY",
     "AdoptionError",
     "AlreadyRunningError",
     "AmbiguousFileNameError",

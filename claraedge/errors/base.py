@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import ClassVar
 
+#: The trailing metadata of gRPC, and the header of HTTP, that has the name of an error.
+NAME_KEY = "claraedge-error"
 #: HTTP status of each gRPC status; those of the Connect protocol.
 HTTP_STATUS: Mapping[str, int] = {
     "CANCELLED": 499,

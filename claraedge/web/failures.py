@@ -18,6 +18,7 @@ from google.protobuf.message import Message
 
 from claraedge.errors import (
     HTTP_STATUS,
+    NAME_KEY,
     CallTimeoutError,
     ClaraedgeError,
     InvalidRequestError,
@@ -27,10 +28,6 @@ from claraedge.errors import (
 )
 from claraedge.texts import shown
 
-#: Header with the name of the error.
-NAME_HEADER = b"claraedge-error"
-#: Trailing metadata of gRPC with the name of the error.
-METADATA = "claraedge-error"
 _UNKNOWN = grpc.StatusCode.UNKNOWN.name
 
 
@@ -124,7 +121,7 @@ def too_late() -> HttpError:
 
 def of_rpc(code: grpc.StatusCode, text: str, trailing: Mapping[str, Any]) -> HttpError:
     """Returns the failure of a call that ended with a gRPC status."""
-    name = trailing.get(METADATA)
+    name = trailing.get(NAME_KEY)
     if isinstance(name, str):
         return HttpError(code.name, text, name=name)
     if code is grpc.StatusCode.UNAVAILABLE:  # the daemon stops

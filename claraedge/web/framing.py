@@ -125,19 +125,8 @@ class Lines:
         return b'{"error":' + failure.text + b"}\n"
 
 
-class OneMessage:
+class OneMessage(Lines):
     """One message, which is the whole body and may have line ends; answers are lines."""
-
-    streams_errors = False
-
-    def __init__(self, limit: int) -> None:
-        self._lines = Lines(limit)
-        self._limit = limit
-        self._buffer = bytearray()
-
-    @property
-    def kept(self) -> int:
-        return len(self._buffer)
 
     def feed(self, data: bytes) -> Iterator[bytes]:
         self._buffer += data
@@ -147,9 +136,3 @@ class OneMessage:
 
     def finish(self) -> Iterator[bytes]:
         yield bytes(self._buffer)
-
-    def frame(self, message: bytes) -> bytes:
-        return self._lines.frame(message)
-
-    def end(self, failure: HttpError | None) -> bytes:
-        return self._lines.end(failure)

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from claraedge.errors import (
+    NAME_KEY,
     ClaraedgeError,
     InvalidRequestError,
     NotSupportedError,
@@ -209,7 +210,7 @@ class Gateway:
     ) -> None:
         while (answer := await call.read()) is not None:
             if not reply.begun:
-                failure = of_answer(method.response.FromString(answer))
+                failure = of_answer(await decoded(answer, method.response))
                 if failure is not None:
                     raise failure
                 await reply.begin(form.content_type)
@@ -225,7 +226,7 @@ async def _end_with(form: _Form, reply: Reply, failure: HttpError) -> None:
     reply.hurry()
     if form.framing.streams_errors:
         if not reply.begun:
-            await reply.begin(form.content_type, headers={"Claraedge-Error": failure.name})
+            await reply.begin(form.content_type, headers={NAME_KEY: failure.name})
         await reply.end(form.framing.end(failure))
     elif not reply.begun:
         await reply.fail(failure)

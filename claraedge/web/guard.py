@@ -7,8 +7,8 @@ its own. A request that may change something has to come from our own pages, or 
 
 from __future__ import annotations
 
+import contextlib
 import ipaddress
-from collections.abc import Collection
 
 from claraedge.errors import ForeignRequestError
 from claraedge.web.body import App, ClientGoneError, Receive, Scope, Send
@@ -22,56 +22,51 @@ _READS = frozenset({"GET", "HEAD"})
 class Guard:
     """An ASGI application that passes on what it does not refuse."""
 
-    def __init__(self, app: App, hosts: Collection[str] = (), *, idle: float) -> None:
-        """`hosts`: names of this device, in addition to `localhost` and loopback addresses.
-
-        `idle`: seconds to wait for a client.
-        """
+    def __init__(self, app: App, *, idle: float) -> None:
+        """`idle`: seconds to wait for a client."""
         self._app = app
-        self._hosts = frozenset(host.lower() for host in hosts)
         self._idle = idle
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         try:
             headers = Headers(scope)
             _check_length(headers)
-            self._check_host(headers)
-            self._check_origin(scope, headers)
+            _check_host(headers)
+            _check_origin(scope, headers)
         except HttpError as failure:
-            try:
+            with contextlib.suppress(ClientGoneError):
                 await Reply(scope, send, self._idle).fail(failure)
-            except ClientGoneError:
-                return
             return
         await self._app(scope, receive, send)
 
-    def _check_host(self, headers: Headers) -> None:
-        name = _host(headers.get("host") or "")
-        if name not in self._hosts and not _is_loopback(name):
-            raise refused(
-                ForeignRequestError(
-                    f"the Host of the request, {name[:100]!r}, is no name of this device; use"
-                    " localhost"
-                ),
-                421,
-            )
 
-    def _check_origin(self, scope: Scope, headers: Headers) -> None:
-        if scope["method"] in _READS:
-            return
-        site, origin = headers.get("sec-fetch-site"), headers.get("origin")
-        if site is not None:
-            own = site in ("same-origin", "none")
-        else:
-            own = origin is None or origin == f"{scope['scheme']}://{headers.get('host')}"
-        if not own:
-            raise refused(
-                ForeignRequestError(
-                    "the request comes from a page of another site, and may change something; only"
-                    " pages of this device, and programs, may send it"
-                ),
-                403,
-            )
+def _check_host(headers: Headers) -> None:
+    name = _host(headers.get("host") or "")
+    if not _is_loopback(name):
+        raise refused(
+            ForeignRequestError(
+                f"the Host of the request, {name[:100]!r}, is no name of this device; use localhost"
+            ),
+            421,
+        )
+
+
+def _check_origin(scope: Scope, headers: Headers) -> None:
+    if scope["method"] in _READS:
+        return
+    site, origin = headers.get("sec-fetch-site"), headers.get("origin")
+    if site is not None:
+        own = site in ("same-origin", "none")
+    else:
+        own = origin is None or origin == f"{scope['scheme']}://{headers.get('host')}"
+    if not own:
+        raise refused(
+            ForeignRequestError(
+                "the request comes from a page of another site, and may change something; only"
+                " pages of this device, and programs, may send it"
+            ),
+            403,
+        )
 
 
 def _check_length(headers: Headers) -> None:

@@ -15,8 +15,8 @@ from typing import Any, cast
 import h11
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
-from claraedge.errors import TooManyCallsError
-from claraedge.web.failures import NAME_HEADER, HttpError, invalid, refused
+from claraedge.errors import NAME_KEY, TooManyCallsError
+from claraedge.web.failures import HttpError, invalid, refused
 
 #: Seconds for the headers of a request, or for the rest of one that is refused already; and between
 #: two requests of a connection.
@@ -142,7 +142,7 @@ class HttpProtocol(H11Protocol):
             (b"content-type", b"application/json"),
             (b"content-length", b"%d" % len(body)),
             (b"connection", b"close"),
-            (NAME_HEADER, failure.name.encode()),
+            (NAME_KEY.encode(), failure.name.encode()),
         ]
         with contextlib.suppress(h11.LocalProtocolError):
             for event in (

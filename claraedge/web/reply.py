@@ -6,8 +6,9 @@ import asyncio
 from collections.abc import Mapping
 from email.utils import formatdate
 
+from claraedge.errors import NAME_KEY
 from claraedge.web.body import ClientGoneError, Scope, Send
-from claraedge.web.failures import NAME_HEADER, HttpError
+from claraedge.web.failures import HttpError
 
 #: Seconds to wait for a client to read that its request has failed.
 _HURRY = 5.0
@@ -83,7 +84,7 @@ class Reply:
 
     async def fail(self, failure: HttpError) -> None:
         """Sends a failure as a whole answer."""
-        headers = {**failure.headers, NAME_HEADER.decode(): failure.name}
+        headers = {**failure.headers, NAME_KEY: failure.name}
         await self.whole(failure.text, "application/json", status=failure.status, headers=headers)
 
     async def _sent(self, event: dict[str, object]) -> None:

@@ -11,8 +11,8 @@ from typing import Any
 
 import grpc
 
-from claraedge.errors import UnavailableError
-from claraedge.web.failures import METADATA, of_rpc, refused
+from claraedge.errors import NAME_KEY, UnavailableError
+from claraedge.web.failures import of_rpc, refused
 from claraedge.web.methods import Method
 
 #: Calls that share a connection. More of them wait in gRPC (`STREAMS` of the server is 256), and
@@ -92,7 +92,7 @@ class UpstreamCall:
         if code is grpc.StatusCode.OK:
             return
         trailing = dict(await self._call.trailing_metadata() or ())
-        if self._is_late and code in _LATE and METADATA not in trailing:
+        if self._is_late and code in _LATE and NAME_KEY not in trailing:
             code = grpc.StatusCode.DEADLINE_EXCEEDED
         text = await self._call.details() or ""
         if code is grpc.StatusCode.INTERNAL and text == _LOST:

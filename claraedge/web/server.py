@@ -15,14 +15,17 @@ import uvicorn
 from google.protobuf.descriptor import ServiceDescriptor
 
 from claraedge.appliance.unix_sockets import for_group, remove_stale
-from claraedge.web.gateway import Gateway
-from claraedge.web.guard import Guard
-from claraedge.web.methods import methods_of
-from claraedge.web.protocol import HEADER_BYTES, KEEP_ALIVE, HttpProtocol
-from claraedge.web.upstream import Upstream
+from claraedge.web.connect.gateway import Gateway
+from claraedge.web.http.application import HttpApplication
+from claraedge.web.http.protocol import HEADER_BYTES, KEEP_ALIVE, HttpProtocol
+from claraedge.web.http.router import Router
+from claraedge.web.rpc.methods import methods_of
+from claraedge.web.rpc.upstream import Upstream
 
 _log = logging.getLogger(__name__)
 
+#: Requests that keep a large message at the same time; more of them wait.
+_PLACES = 16
 #: Seconds for requests to end when the daemon stops, after the gRPC server has ended its calls, and
 #: for what is left of them once they are cancelled.
 _STOP_GRACE, _LAST = 1.0, 1.0
@@ -44,10 +47,11 @@ class HttpServer:
         """
         self._path = path
         self._upstream = Upstream(grpc_socket)
-        gateway = Gateway(methods_of(services), self._upstream, idle=idle)
+        places = asyncio.Semaphore(_PLACES)
+        router = Router(Gateway(methods_of(services), self._upstream, places).routes())
         self._server = _Server(
             uvicorn.Config(
-                Guard(gateway, idle=idle),
+                HttpApplication(router, idle=idle),
                 http=HttpProtocol,
                 ws="none",
                 lifespan="off",

@@ -12,7 +12,7 @@ import h11
 import pytest
 from google.protobuf import descriptor_pb2, descriptor_pool, json_format
 
-from claraedge.web.methods import methods_of
+from claraedge.web.rpc.methods import methods_of
 from claraedge.wire.nvidia.clara.platform import clara_pb2, jobs_pb2, payloads_pb2
 from tests.rig.pipelines import chain
 from tests.rig.waiting import eventually

@@ -11,7 +11,7 @@ import h11
 import pytest
 
 from claraedge.config import ApiSettings, HttpSettings
-from claraedge.web import protocol
+from claraedge.web.http import protocol
 from tests.rig.pipelines import chain
 from tests.rig.waiting import eventually
 from tests.unit.web.conftest import Client, Connection, Daemon, daemon_in

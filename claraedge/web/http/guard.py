@@ -7,37 +7,21 @@ its own. A request that may change something has to come from our own pages, or 
 
 from __future__ import annotations
 
-import contextlib
 import ipaddress
 
 from claraedge.errors import ForeignRequestError
-from claraedge.web.body import App, ClientGoneError, Receive, Scope, Send
-from claraedge.web.failures import HttpError, invalid, refused
-from claraedge.web.headers import Headers
-from claraedge.web.reply import Reply
+from claraedge.web.http.body import Scope
+from claraedge.web.http.failures import invalid, refused
+from claraedge.web.http.headers import Headers
 
 _READS = frozenset({"GET", "HEAD"})
 
 
-class Guard:
-    """An ASGI application that passes on what it does not refuse."""
-
-    def __init__(self, app: App, *, idle: float) -> None:
-        """`idle`: seconds to wait for a client."""
-        self._app = app
-        self._idle = idle
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        try:
-            headers = Headers(scope)
-            _check_length(headers)
-            _check_host(headers)
-            _check_origin(scope, headers)
-        except HttpError as failure:
-            with contextlib.suppress(ClientGoneError):
-                await Reply(scope, send, self._idle).fail(failure)
-            return
-        await self._app(scope, receive, send)
+def check(scope: Scope, headers: Headers) -> None:
+    """Raises HttpError for a request that is refused."""
+    _check_length(headers)
+    _check_host(headers)
+    _check_origin(scope, headers)
 
 
 def _check_host(headers: Headers) -> None:

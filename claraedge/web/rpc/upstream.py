@@ -12,8 +12,8 @@ from typing import Any
 import grpc
 
 from claraedge.errors import NAME_KEY, UnavailableError
-from claraedge.web.failures import of_rpc, refused
-from claraedge.web.methods import Method
+from claraedge.web.http.failures import of_rpc, refused
+from claraedge.web.rpc.methods import Method
 
 #: Calls that share a connection. More of them wait in gRPC (`STREAMS` of the server is 256), and
 #: streams that last long must not delay the others.

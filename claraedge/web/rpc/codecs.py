@@ -10,12 +10,14 @@ from google.protobuf.message import DecodeError, Message
 
 from claraedge.blocking import Threads
 from claraedge.errors import UndecodableRequestError
-from claraedge.web.failures import refused, too_large
+from claraedge.web.http.failures import refused, too_large
 
 M = TypeVar("M", bound=Message)
 
 #: The most bytes of a message in protobuf: gRPC's limit.
 MESSAGE = 4 * 1024 * 1024
+#: The most bytes of a request: `MESSAGE`, of which JSON makes a third more, and some for names.
+LIMIT = 6 * 1024 * 1024
 #: Large messages that are converted at the same time: each needs many times its size.
 _CONVERTERS = Threads(2, "json")
 #: Bytes from which a message is decoded in a thread, so that other calls do not wait for it.

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from claraedge.web.body import Scope
-from claraedge.web.failures import invalid
+from claraedge.web.http.body import Scope
+from claraedge.web.http.failures import invalid
 
 
 class Headers:

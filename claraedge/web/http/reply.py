@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from email.utils import formatdate
 
 from claraedge.errors import NAME_KEY
-from claraedge.web.body import ClientGoneError, Scope, Send
-from claraedge.web.failures import HttpError
+from claraedge.web.http.body import ClientGoneError, Scope, Send
+from claraedge.web.http.failures import HttpError
 
 #: Seconds to wait for a client to read that its request has failed.
 _HURRY = 5.0

@@ -16,7 +16,7 @@ import h11
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from claraedge.errors import NAME_KEY, TooManyCallsError
-from claraedge.web.failures import HttpError, invalid, refused
+from claraedge.web.http.failures import HttpError, invalid, refused
 
 #: Seconds for the headers of a request, or for the rest of one that is refused already; and between
 #: two requests of a connection.

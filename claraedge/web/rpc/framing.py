@@ -6,8 +6,8 @@ import struct
 from collections.abc import Iterator
 from typing import Protocol
 
-from claraedge.web.body import inflated
-from claraedge.web.failures import HttpError, invalid, too_large
+from claraedge.web.http.body import inflated
+from claraedge.web.http.failures import HttpError, invalid, too_large
 
 _COMPRESSED, _END = 1, 2
 _PREFIX = struct.Struct(">BI")

@@ -8,7 +8,9 @@ name of the error; docs/errors.md lists all names.
 from __future__ import annotations
 
 import base64
+import contextlib
 import json
+import logging
 from collections.abc import Mapping
 from typing import Any
 
@@ -27,6 +29,8 @@ from claraedge.errors import (
     kinds,
 )
 from claraedge.texts import shown
+
+_log = logging.getLogger(__name__)
 
 _UNKNOWN = grpc.StatusCode.UNKNOWN.name
 
@@ -79,6 +83,25 @@ class HttpError(Exception):
 def connect_code(code: str) -> str:
     """Returns the code of the Connect protocol for the name of a gRPC status."""
     return "canceled" if code == grpc.StatusCode.CANCELLED.name else code.lower()
+
+
+def excerpt(text: str) -> str:
+    """Returns the first characters of what a client sent, for messages and logs, as ASCII."""
+    with contextlib.suppress(UnicodeError):
+        text = text.encode("ascii", "backslashreplace").decode()
+    return text[:200]
+
+
+def failure_of(error: Exception, path: str) -> HttpError:
+    """Returns the failure for any exception of a request to `path`; logs a bug."""
+    if isinstance(error, HttpError):
+        return error
+    if isinstance(error, ClaraedgeError):
+        return refused(error)
+    _log.error("request failed: %s", excerpt(path), exc_info=error)
+    return refused(
+        ClaraedgeError(f"internal error: {error!r}; `journalctl -u claraedge` has the details")
+    )
 
 
 def refused(error: ClaraedgeError, status: int | None = None, **headers: str) -> HttpError:

@@ -1,0 +1,1 @@
+"""The Connect protocol: each gRPC method at `POST /package.Service/Method`."""

@@ -1,0 +1,165 @@
+"""Serves each gRPC method at `POST /package.Service/Method`.
+
+The protocol is that of Connect (connectrpc.com/docs/protocol), unary and streams, as JSON and as
+protobuf. For people and scripts there are also streams as lines of JSON (NDJSON), by the content
+type `application/x-ndjson`; a method with one request accepts `application/json` as well.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncGenerator, Callable, Iterable, Mapping
+from functools import partial
+
+from claraedge.errors import InvalidRequestError, NotSupportedError
+from claraedge.web.http.body import Body, MessagePlace, inflated
+from claraedge.web.http.deadlines import deadline, until
+from claraedge.web.http.failures import HttpError, excerpt, invalid, refused
+from claraedge.web.http.headers import Headers
+from claraedge.web.http.reply import Reply
+from claraedge.web.http.request import Request
+from claraedge.web.http.router import Route
+from claraedge.web.rpc.codecs import CODECS, LIMIT
+from claraedge.web.rpc.exchange import Exchange, Form, end_with
+from claraedge.web.rpc.framing import Envelopes, Framing, Lines, OneMessage
+from claraedge.web.rpc.methods import Method
+from claraedge.web.rpc.upstream import Upstream
+
+_JSON, _NDJSON, _CONNECT = "application/json", "application/x-ndjson", "application/connect+"
+_ENVELOPES = "connect-content-encoding"
+_UNARY_TYPES = {f"application/{name}": codec for name, codec in CODECS.items()}
+
+
+class Gateway:
+    """Serves `methods`."""
+
+    def __init__(
+        self, methods: Mapping[str, Method], upstream: Upstream, places: asyncio.Semaphore
+    ) -> None:
+        """`places`: of requests that keep a large message at the same time; more of them wait."""
+        self._methods = methods
+        self._upstream = upstream
+        self._places = places
+
+    def routes(self) -> Iterable[Route]:
+        """Yields the route of each method."""
+        for path, method in self._methods.items():
+            serve = self._stream if method.streaming else self._unary
+            yield Route("POST", path, partial(serve, method))
+
+    async def _unary(self, method: Method, request: Request, reply: Reply) -> None:
+        headers = request.headers
+        codec = _UNARY_TYPES.get(headers.content_type)
+        if codec is None:
+            raise _unsupported(headers.content_type, _UNARY_TYPES)
+        gzip = _is_gzip(headers, "content-encoding")
+        end = _until(headers)
+        async with deadline(end):
+            with contextlib.closing(MessagePlace(self._places)) as place:
+                content = await request.body.whole(LIMIT, place)
+                if gzip:
+                    content = inflated(content, LIMIT)
+                    await place.keep(len(content))
+                message = await codec.request(content, method.request)
+            exchange = Exchange(self._upstream, method, request.body, reply, end)
+            answer = await exchange.one(message)
+        await reply.whole(await codec.answer(answer, method.response), f"application/{codec.name}")
+
+    async def _stream(self, method: Method, request: Request, reply: Reply) -> None:
+        if request.http_version == "1.0":  # the end of its bodies is that of the connection
+            raise invalid(
+                f"{method.path} streams, and HTTP/1.0 cannot tell a part of a stream from the"
+                " whole; use HTTP/1.1",
+                505,
+            )
+        form = _form(method, request.headers)
+        try:
+            _check(form, request.headers)
+            end = _until(request.headers)
+        except HttpError as failure:
+            await end_with(form, reply, failure)
+            return
+        exchange = Exchange(self._upstream, method, request.body, reply, end)
+        await exchange.stream(self._requests(method, form, request.body), form)
+
+    async def _requests(
+        self, method: Method, form: Form, body: Body
+    ) -> AsyncGenerator[bytes, None]:
+        """Yields the requests in a body, as protobuf. Raises HttpError, ClientGoneError."""
+        watch = method.client_streaming and method.server_streaming
+        framing, count = form.framing, 0
+
+        async def message(content: bytes) -> bytes:
+            nonlocal count
+            count += 1
+            if count > 1 and not method.client_streaming:
+                raise invalid(
+                    f"{method.path} accepts one message; send each in a request of its own"
+                )
+            return await form.codec.request(content, method.request)
+
+        with contextlib.closing(MessagePlace(self._places)) as place:
+            async for part in body.parts():
+                for content in framing.feed(part):
+                    yield await message(content)
+                body.expect(message=framing.kept > 0, silence=watch and count > 0)
+                await place.keep(framing.kept)
+            for content in framing.finish():
+                yield await message(content)
+
+
+def _until(headers: Headers) -> float | None:
+    """Returns when a request ends, by the clock of the event loop. Raises HttpError."""
+    version = headers.get("connect-protocol-version")
+    if version not in (None, "1"):
+        raise invalid(f"Connect-Protocol-Version is {excerpt(str(version))}; this device knows 1")
+    return until(headers)
+
+
+def _check(form: Form, headers: Headers) -> None:
+    """Raises HttpError for a compression that is not supported."""
+    if form.framing.streams_errors:
+        _is_gzip(headers, _ENVELOPES)
+    elif headers.get("content-encoding") not in (None, "identity"):
+        raise refused(
+            NotSupportedError("a stream of lines has no Content-Encoding; send it as it is"), 415
+        )
+
+
+def _form(method: Method, headers: Headers) -> Form:
+    kind = headers.content_type
+    for codec in CODECS.values():
+        if kind == _CONNECT + codec.name:
+            gzip = (headers.get(_ENVELOPES) or "").lower() == "gzip"
+            return Form(codec=codec, framing=Envelopes(LIMIT, gzip=gzip), content_type=kind)
+    lines: dict[str, Callable[[int], Framing]] = {_NDJSON: Lines}
+    if not method.client_streaming:
+        lines[_JSON] = OneMessage
+    if kind not in lines:
+        raise _unsupported(kind, [*(_CONNECT + name for name in CODECS), *lines])
+    return Form(codec=CODECS["json"], framing=lines[kind](LIMIT), content_type=_NDJSON)
+
+
+def _is_gzip(headers: Headers, name: str) -> bool:
+    encoding = (headers.get(name) or "identity").lower()
+    if encoding not in ("identity", "gzip"):
+        raise refused(
+            NotSupportedError(
+                f"{name} is {excerpt(encoding)}; send the body as it is, or compressed by gzip"
+            ),
+            415,
+            Accept_Encoding="gzip",
+        )
+    return encoding == "gzip"
+
+
+def _unsupported(kind: str, supported: Iterable[str]) -> HttpError:
+    known = ", ".join(supported)
+    return refused(
+        InvalidRequestError(
+            f"the Content-Type is {excerpt(kind) or 'missing'}; this method accepts {known}"
+        ),
+        415,
+        Accept_Post=known,
+    )

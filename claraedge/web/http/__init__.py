@@ -1,0 +1,1 @@
+"""HTTP itself: connections with limits, requests, answers, routes, and who may call."""

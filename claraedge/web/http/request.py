@@ -1,0 +1,33 @@
+"""A request whose headers were read."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TypeAlias
+
+from claraedge.web.http.body import Body
+from claraedge.web.http.headers import Headers
+from claraedge.web.http.reply import Reply
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Request:
+    """A request to a route."""
+
+    method: str
+    """`GET`"""
+    path: str
+    """The path as it was sent, with its percent-encoding, for messages."""
+    parameters: Mapping[str, str]
+    """The variables of the route's template."""
+    query: Sequence[tuple[str, str]]
+    """The fields after `?`, in the order in which they were sent."""
+    headers: Headers
+    body: Body
+    http_version: str
+    """`1.0` or `1.1`"""
+
+
+#: Answers a request. Raises HttpError, ClaraedgeError, ClientGoneError.
+Endpoint: TypeAlias = Callable[[Request, Reply], Awaitable[None]]

@@ -1,0 +1,136 @@
+"""Finds the endpoint of a request by its method and path.
+
+Templates are those of `google.api.http`: literal segments, `{variable}` for one segment,
+`{variable=**}` for all that remain (at least one), and a verb after the last segment:
+`/v1/jobs/{job_id}:start`. Segments are separated before they are decoded, so that a variable may
+contain `/` as `%2F`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from urllib.parse import unquote_to_bytes
+
+from claraedge.errors import NotSupportedError
+from claraedge.web.http.failures import excerpt, invalid, refused
+from claraedge.web.http.request import Endpoint
+
+_REST = "=**"
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """What answers one method at the paths of one template."""
+
+    method: str
+    template: str
+    endpoint: Endpoint
+
+
+class Template:
+    """A template, ready to be compared with paths."""
+
+    def __init__(self, text: str) -> None:
+        *parents, last = text.removeprefix("/").split("/")
+        last, _, verb = last.partition(":")
+        self.verb = f":{verb}" if verb else ""
+        self._parts = [*parents, last]
+        self._has_rest = last.endswith(f"{_REST}}}")
+        self.rank = [(_REST in part, part.startswith("{")) for part in self._parts] + [
+            (not verb, False)
+        ]
+        """Orders templates: of those that fit a path, the first is the most specific one."""
+
+    @property
+    def variables(self) -> Sequence[str]:
+        """The names of the variables, in their order."""
+        return [_variable(part) for part in self._parts if part.startswith("{")]
+
+    def match(self, segments: Sequence[str]) -> Mapping[str, str] | None:
+        """Returns the variables in the segments of a path; None if they do not fit.
+
+        Raises HttpError for a variable that is not UTF-8.
+        """
+        count = len(self._parts)
+        if len(segments) != count and not (self._has_rest and len(segments) > count):
+            return None
+        if not segments[-1].endswith(self.verb):
+            return None
+        values = [*segments[: count - 1], "/".join(segments[count - 1 :])]
+        values[-1] = values[-1][: len(values[-1]) - len(self.verb)]
+        found = {}
+        for part, value in zip(self._parts, values, strict=True):
+            if not part.startswith("{"):
+                if part != value:
+                    return None
+            elif not value:
+                return None
+            else:
+                found[_variable(part)] = value
+        return {name: _decoded(value) for name, value in found.items()}
+
+
+class Router:
+    """Routes of a server."""
+
+    def __init__(self, routes: Iterable[Route]) -> None:
+        """Raises ValueError if two routes have the same method and template."""
+        self._endpoints: dict[str, dict[str, Endpoint]] = {}
+        """Each template with its endpoints by method."""
+        for route in routes:
+            endpoints = self._endpoints.setdefault(route.template, {})
+            if route.method in endpoints:
+                raise ValueError(f"{route.method} {route.template} has two routes")
+            endpoints[route.method] = route.endpoint
+        variable = {text: Template(text) for text in self._endpoints if "{" in text}
+        self._templates = sorted(variable.items(), key=lambda item: item[1].rank)
+
+    def find(self, method: str, path: str) -> tuple[Endpoint, Mapping[str, str]]:
+        """Returns the endpoint of a request, and the variables in its path.
+
+        `path`: as it was sent. Raises HttpError if there is none.
+        """
+        allowed: list[str] = []
+        for endpoints, parameters in self._fitting(path):
+            head = method == "HEAD" and "HEAD" not in endpoints
+            endpoint = endpoints.get("GET" if head else method)
+            if endpoint is not None:
+                return endpoint, parameters
+            allowed += endpoints
+        if not allowed:
+            raise refused(
+                NotSupportedError(
+                    f"{excerpt(path)} is no path of this device; methods are at"
+                    " /package.Service/Method, and readable paths below /v1"
+                ),
+                404,
+            )
+        known = ", ".join(sorted(set(allowed)))
+        raise invalid(
+            f"{excerpt(path)} does not support {excerpt(method)}; it supports {known}",
+            405,
+            Allow=known,
+        )
+
+    def _fitting(self, path: str) -> Iterable[tuple[Mapping[str, Endpoint], Mapping[str, str]]]:
+        if path in self._endpoints:
+            yield self._endpoints[path], {}
+        segments = path.removeprefix("/").split("/")
+        for text, template in self._templates:
+            parameters = template.match(segments)
+            if parameters is not None:
+                yield self._endpoints[text], parameters
+
+
+def _variable(part: str) -> str:
+    return part[1:-1].partition("=")[0]
+
+
+def _decoded(text: str) -> str:
+    try:
+        return unquote_to_bytes(text).decode()
+    except UnicodeDecodeError:
+        raise invalid(
+            f"the path has {excerpt(text)}, which is not UTF-8; encode it as UTF-8"
+        ) from None

@@ -1,0 +1,1 @@
+"""Calls to the daemon's own gRPC socket, by the descriptors of its services."""

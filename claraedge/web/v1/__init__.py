@@ -1,0 +1,1 @@
+"""Readable paths, `/v1/...`, by the rules of protos/http.yaml."""

@@ -21,6 +21,7 @@ from claraedge.web.http.protocol import HEADER_BYTES, KEEP_ALIVE, HttpProtocol
 from claraedge.web.http.router import Router
 from claraedge.web.rpc.methods import methods_of
 from claraedge.web.rpc.upstream import Upstream
+from claraedge.web.v1.resources import routes_of
 
 _log = logging.getLogger(__name__)
 
@@ -48,7 +49,13 @@ class HttpServer:
         self._path = path
         self._upstream = Upstream(grpc_socket)
         places = asyncio.Semaphore(_PLACES)
-        router = Router(Gateway(methods_of(services), self._upstream, places).routes())
+        methods = methods_of(services)
+        router = Router(
+            [
+                *Gateway(methods, self._upstream, places).routes(),
+                *routes_of(methods, self._upstream, places),
+            ]
+        )
         self._server = _Server(
             uvicorn.Config(
                 HttpApplication(router, idle=idle),

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import AsyncGenerator, Callable, Iterable, Mapping
+from dataclasses import dataclass
 from functools import partial
 
 from claraedge.errors import InvalidRequestError, NotSupportedError
@@ -20,8 +21,8 @@ from claraedge.web.http.headers import Headers
 from claraedge.web.http.reply import Reply
 from claraedge.web.http.request import Request
 from claraedge.web.http.router import Route
-from claraedge.web.rpc.codecs import CODECS, LIMIT
-from claraedge.web.rpc.exchange import Exchange, Form, end_with
+from claraedge.web.rpc.codecs import CODECS, LIMIT, Codec
+from claraedge.web.rpc.exchange import Exchange, end_with
 from claraedge.web.rpc.framing import Envelopes, Framing, Lines, OneMessage
 from claraedge.web.rpc.methods import Method
 from claraedge.web.rpc.upstream import Upstream
@@ -29,6 +30,40 @@ from claraedge.web.rpc.upstream import Upstream
 _JSON, _NDJSON, _CONNECT = "application/json", "application/x-ndjson", "application/connect+"
 _ENVELOPES = "connect-content-encoding"
 _UNARY_TYPES = {f"application/{name}": codec for name, codec in CODECS.items()}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Stream:
+    """The form of a stream: how messages are written, and how they follow one another."""
+
+    method: Method
+    codec: Codec
+    framing: Framing
+    content_type: str
+
+    @property
+    def streams_errors(self) -> bool:
+        return self.framing.streams_errors
+
+    async def request(self, content: bytes) -> bytes:
+        """Returns a request as protobuf. Raises HttpError."""
+        return await self.codec.request(content, self.method.request)
+
+    async def part(self, answer: bytes) -> bytes:
+        return self.framing.frame(await self.codec.answer(answer, self.method.response))
+
+    def end(self, failure: HttpError | None) -> bytes:
+        return self.framing.end(failure)
+
+    def check(self, headers: Headers) -> None:
+        """Raises HttpError for a compression that is not supported."""
+        if self.streams_errors:
+            _is_gzip(headers, _ENVELOPES)
+        elif headers.get("content-encoding") not in (None, "identity"):
+            raise refused(
+                NotSupportedError("a stream of lines has no Content-Encoding; send it as it is"),
+                415,
+            )
 
 
 class Gateway:
@@ -56,15 +91,21 @@ class Gateway:
         gzip = _is_gzip(headers, "content-encoding")
         end = _until(headers)
         async with deadline(end):
-            with contextlib.closing(MessagePlace(self._places)) as place:
-                content = await request.body.whole(LIMIT, place)
-                if gzip:
-                    content = inflated(content, LIMIT)
-                    await place.keep(len(content))
-                message = await codec.request(content, method.request)
             exchange = Exchange(self._upstream, method, request.body, reply, end)
-            answer = await exchange.one(message)
+            answer = await exchange.one(self._request(method, codec, request.body, gzip=gzip))
         await reply.whole(await codec.answer(answer, method.response), f"application/{codec.name}")
+
+    async def _request(
+        self, method: Method, codec: Codec, body: Body, *, gzip: bool
+    ) -> AsyncGenerator[bytes, None]:
+        """Yields the only request, as protobuf. Raises HttpError, ClientGoneError."""
+        with contextlib.closing(MessagePlace(self._places)) as place:
+            content = await body.whole(LIMIT, place)
+            if gzip:
+                content = inflated(content, LIMIT)
+                await place.keep(len(content))
+            message = await codec.request(content, method.request)
+        yield message
 
     async def _stream(self, method: Method, request: Request, reply: Reply) -> None:
         if request.http_version == "1.0":  # the end of its bodies is that of the connection
@@ -75,7 +116,7 @@ class Gateway:
             )
         form = _form(method, request.headers)
         try:
-            _check(form, request.headers)
+            form.check(request.headers)
             end = _until(request.headers)
         except HttpError as failure:
             await end_with(form, reply, failure)
@@ -84,7 +125,7 @@ class Gateway:
         await exchange.stream(self._requests(method, form, request.body), form)
 
     async def _requests(
-        self, method: Method, form: Form, body: Body
+        self, method: Method, form: _Stream, body: Body
     ) -> AsyncGenerator[bytes, None]:
         """Yields the requests in a body, as protobuf. Raises HttpError, ClientGoneError."""
         watch = method.client_streaming and method.server_streaming
@@ -97,7 +138,7 @@ class Gateway:
                 raise invalid(
                     f"{method.path} accepts one message; send each in a request of its own"
                 )
-            return await form.codec.request(content, method.request)
+            return await form.request(content)
 
         with contextlib.closing(MessagePlace(self._places)) as place:
             async for part in body.parts():
@@ -117,28 +158,21 @@ def _until(headers: Headers) -> float | None:
     return until(headers)
 
 
-def _check(form: Form, headers: Headers) -> None:
-    """Raises HttpError for a compression that is not supported."""
-    if form.framing.streams_errors:
-        _is_gzip(headers, _ENVELOPES)
-    elif headers.get("content-encoding") not in (None, "identity"):
-        raise refused(
-            NotSupportedError("a stream of lines has no Content-Encoding; send it as it is"), 415
-        )
-
-
-def _form(method: Method, headers: Headers) -> Form:
+def _form(method: Method, headers: Headers) -> _Stream:
     kind = headers.content_type
     for codec in CODECS.values():
         if kind == _CONNECT + codec.name:
             gzip = (headers.get(_ENVELOPES) or "").lower() == "gzip"
-            return Form(codec=codec, framing=Envelopes(LIMIT, gzip=gzip), content_type=kind)
+            framing = Envelopes(LIMIT, gzip=gzip)
+            return _Stream(method=method, codec=codec, framing=framing, content_type=kind)
     lines: dict[str, Callable[[int], Framing]] = {_NDJSON: Lines}
     if not method.client_streaming:
         lines[_JSON] = OneMessage
     if kind not in lines:
         raise _unsupported(kind, [*(_CONNECT + name for name in CODECS), *lines])
-    return Form(codec=CODECS["json"], framing=lines[kind](LIMIT), content_type=_NDJSON)
+    return _Stream(
+        method=method, codec=CODECS["json"], framing=lines[kind](LIMIT), content_type=_NDJSON
+    )
 
 
 def _is_gzip(headers: Headers, name: str) -> bool:

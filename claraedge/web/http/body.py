@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import zlib
-from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, MutableMapping
-from typing import Any, TypeAlias, TypeVar
+from collections.abc import AsyncGenerator, Awaitable, Callable, MutableMapping
+from typing import Any, TypeAlias
 
 from claraedge.errors import CallTimeoutError
 from claraedge.web.http.failures import invalid, refused, too_large
@@ -15,8 +15,6 @@ Receive: TypeAlias = Callable[[], Awaitable[Event]]
 Send: TypeAlias = Callable[[Event], Awaitable[None]]
 Scope: TypeAlias = MutableMapping[str, Any]
 App: TypeAlias = Callable[[Scope, Receive, Send], Awaitable[None]]
-
-T = TypeVar("T")
 
 #: Bytes that every request may keep; whoever keeps more needs a place.
 _SMALL = 64 * 1024
@@ -105,23 +103,6 @@ class Body:
                 raise too_large(limit)
             await place.keep(len(body))
         return bytes(body)
-
-    async def unless_gone(self, work: Coroutine[Any, Any, T]) -> T:
-        """Awaits `work`. Raises ClientGoneError, and cancels it, when the client has gone.
-
-        Call it after the end of the body.
-        """
-        working = asyncio.create_task(work)
-        watching = asyncio.create_task(self.gone())
-        try:
-            await asyncio.wait({working, watching}, return_when=asyncio.FIRST_COMPLETED)
-            if not working.done():
-                raise ClientGoneError
-            return await working
-        finally:
-            working.cancel()
-            watching.cancel()
-            await asyncio.gather(working, watching, return_exceptions=True)
 
     async def gone(self) -> None:
         """Returns when the client has closed its connection. Call it after the end of the body."""

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from typing import Protocol, TypeVar
+from collections.abc import Callable
+from typing import Any, ParamSpec, Protocol, TypeVar
 
 from google.protobuf import json_format
 from google.protobuf.message import DecodeError, Message
@@ -13,6 +14,8 @@ from claraedge.errors import UndecodableRequestError
 from claraedge.web.http.failures import refused, too_large
 
 M = TypeVar("M", bound=Message)
+P = ParamSpec("P")
+T = TypeVar("T")
 
 #: The most bytes of a message in protobuf: gRPC's limit.
 MESSAGE = 4 * 1024 * 1024
@@ -24,7 +27,7 @@ _CONVERTERS = Threads(2, "json")
 _LARGE = 64 * 1024
 _DEPTH = 64
 #: What the conversion of JSON raises. SystemError: of protobuf, for half a character in a name.
-_WRONG = (
+WRONG = (
     json_format.Error,
     ValueError,
     TypeError,
@@ -53,14 +56,10 @@ class JsonCodec:
     name = "json"
 
     async def request(self, body: bytes, kind: type[Message]) -> bytes:
-        if len(body) < _LARGE:
-            return _parsed(body, kind)
-        return await _CONVERTERS.run(_parsed, body, kind)
+        return await off_loop(len(body), _parsed, body, kind)
 
     async def answer(self, message: bytes, kind: type[Message]) -> bytes:
-        if len(message) < _LARGE:
-            return _printed(message, kind)
-        return await _CONVERTERS.run(_printed, message, kind)
+        return await off_loop(len(message), _printed, message, kind)
 
 
 class ProtoCodec:
@@ -84,31 +83,53 @@ class ProtoCodec:
         return message
 
 
+async def off_loop(size: int, convert: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+    """Returns the result of a conversion; runs it in a thread if its message is large.
+
+    `size`: bytes of the message.
+    """
+    if size < _LARGE:
+        return convert(*args, **kwargs)
+    return await _CONVERTERS.run(convert, *args, **kwargs)
+
+
 async def decoded(data: bytes, kind: type[M]) -> M:
     """Returns a message of protobuf. Raises DecodeError."""
-    if len(data) < _LARGE:
-        return kind.FromString(data)
-    return await _CONVERTERS.run(kind.FromString, data)
+    return await off_loop(len(data), kind.FromString, data)
 
 
 CODECS: dict[str, Codec] = {codec.name: codec for codec in (JsonCodec(), ProtoCodec())}
 
 
-def _parsed(body: bytes, kind: type[Message]) -> bytes:
+def json_value(body: bytes) -> Any:
+    """Returns the value of a JSON text; an empty object if it is empty. Raises HttpError."""
+    try:
+        return json.loads(body or b"{}", object_pairs_hook=_unique)
+    except WRONG as error:
+        raise refused(
+            UndecodableRequestError(f"the request is not JSON: {why(error)}; correct it")
+        ) from None
+
+
+def written(value: Any, kind: type[Message]) -> bytes:
+    """Returns canonical JSON as protobuf. Raises HttpError."""
     message = kind()
     try:
-        value = json.loads(body or b"{}", object_pairs_hook=_unique)
         if not isinstance(value, dict):
             raise ValueError("it is no object")
         json_format.ParseDict(value, message, max_recursion_depth=_DEPTH)
-    except _WRONG as error:
+    except WRONG as error:
         raise refused(
             UndecodableRequestError(
-                f"the request is not the JSON of a {kind.DESCRIPTOR.full_name}: {_why(error)};"
+                f"the request is not the JSON of a {kind.DESCRIPTOR.full_name}: {why(error)};"
                 " compare it with the protos of claraedge"
             )
         ) from None
     return _checked(message.SerializeToString())
+
+
+def _parsed(body: bytes, kind: type[Message]) -> bytes:
+    return written(json_value(body), kind)
 
 
 def _checked(message: bytes) -> bytes:
@@ -124,7 +145,8 @@ def _unique(pairs: list[tuple[str, object]]) -> dict[str, object]:
     return value
 
 
-def _why(error: Exception) -> str:
+def why(error: Exception) -> str:
+    """Returns what is wrong with JSON, in one line, without a full stop."""
     if isinstance(error, RecursionError):
         return "it is nested too deeply"
     return " ".join(str(error).split())[:500].rstrip(". ") or type(error).__name__

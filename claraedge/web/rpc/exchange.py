@@ -3,28 +3,39 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable, Coroutine
 from contextlib import aclosing
-from dataclasses import dataclass
+from functools import partial
+from typing import Any, Protocol, TypeVar
 
 from claraedge.errors import NAME_KEY, ClaraedgeError
 from claraedge.web.http.body import Body, ClientGoneError
 from claraedge.web.http.deadlines import deadline
 from claraedge.web.http.failures import HttpError, failure_of, of_answer, refused
 from claraedge.web.http.reply import Reply
-from claraedge.web.rpc.codecs import Codec, decoded
-from claraedge.web.rpc.framing import Framing
+from claraedge.web.rpc.codecs import decoded
 from claraedge.web.rpc.methods import Method
 from claraedge.web.rpc.upstream import Upstream, UpstreamCall
 
+T = TypeVar("T")
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Form:
+
+class Form(Protocol):
     """The form of a stream of answers."""
 
-    codec: Codec
-    framing: Framing
-    content_type: str
+    @property
+    def content_type(self) -> str:
+        """The Content-Type of the answer."""
+
+    @property
+    def streams_errors(self) -> bool:
+        """Whether a failure is always in the body, and the HTTP status is 200, as with Connect."""
+
+    async def part(self, answer: bytes) -> bytes:
+        """Returns the part of the body for an answer; empty if it has none."""
+
+    def end(self, failure: HttpError | None) -> bytes:
+        """Returns the end of the body, of a stream that succeeded or failed."""
 
 
 class Exchange:
@@ -40,29 +51,19 @@ class Exchange:
         self._reply = reply
         self._until = until
 
-    async def one(self, message: bytes) -> bytes:
-        """Returns the only answer to the only request. Raises HttpError, ClientGoneError.
-
-        Call it after the end of the body.
-        """
-        async with self._upstream.call(self._method, self._until) as call:
-            answer = await self._body.unless_gone(self._only_answer(call, message))
+    async def one(self, requests: AsyncGenerator[bytes, None]) -> bytes:
+        """Sends `requests`, and returns the only answer. Raises HttpError, ClientGoneError."""
+        answer = await self.run(requests, self._only_answer)
         failure = of_answer(await decoded(answer, self._method.response))
         if failure is not None:
             raise failure
         return answer
 
     async def stream(self, requests: AsyncGenerator[bytes, None], form: Form) -> None:
-        """Sends `requests` until they end, and replies with all answers. Raises ClientGoneError.
-
-        `requests`: messages as protobuf; they end at the end of the body.
-        """
+        """Sends `requests`, and replies with all answers. Raises ClientGoneError."""
         try:
-            async with (
-                deadline(self._until),
-                self._upstream.call(self._method, self._until) as call,
-            ):
-                await self._both(call, requests, form)
+            async with deadline(self._until):
+                await self.run(requests, partial(self._pass_answers, form))
         except ClientGoneError:
             raise
         except Exception as error:  # noqa: BLE001 - a bug fails one request
@@ -70,32 +71,38 @@ class Exchange:
             return
         if not self._reply.begun:
             await self._reply.begin(form.content_type)
-        await self._reply.end(form.framing.end(None))
+        await self._reply.end(form.end(None))
 
-    async def _only_answer(self, call: UpstreamCall, message: bytes) -> bytes:
-        await call.write(message)
-        await call.done_writing()
+    async def run(
+        self,
+        requests: AsyncGenerator[bytes, None],
+        read: Callable[[UpstreamCall], Coroutine[Any, Any, T]],
+    ) -> T:
+        """Calls the method; sends `requests` while `read` reads the answers; returns its result.
+
+        `requests`: messages as protobuf; they end at the end of the body. Raises HttpError,
+        ClientGoneError.
+        """
+        async with self._upstream.call(self._method, self._until) as call:
+            receiving = asyncio.create_task(self._pass_requests(call, requests))
+            reading = asyncio.create_task(read(call))
+            try:
+                await asyncio.wait({receiving, reading}, return_when=asyncio.FIRST_COMPLETED)
+                if not reading.done():
+                    receiving.result()  # raises: it ends only by a failure, or with its client
+                return await reading
+            finally:
+                receiving.cancel()
+                reading.cancel()
+                await asyncio.gather(receiving, reading, return_exceptions=True)
+
+    async def _only_answer(self, call: UpstreamCall) -> bytes:
         answer = await call.read()
         if answer is None or await call.read() is not None:
             raise refused(
                 ClaraedgeError(f"{self._method.path} was not answered with exactly one message")
             )
         return answer
-
-    async def _both(
-        self, call: UpstreamCall, requests: AsyncGenerator[bytes, None], form: Form
-    ) -> None:
-        receiving = asyncio.create_task(self._pass_requests(call, requests))
-        sending = asyncio.create_task(self._pass_answers(call, form))
-        try:
-            await asyncio.wait({receiving, sending}, return_when=asyncio.FIRST_COMPLETED)
-            if not sending.done():
-                receiving.result()  # raises: it ends only by a failure, or with its client
-            await sending
-        finally:
-            receiving.cancel()
-            sending.cancel()
-            await asyncio.gather(receiving, sending, return_exceptions=True)
 
     async def _pass_requests(
         self, call: UpstreamCall, requests: AsyncGenerator[bytes, None]
@@ -111,15 +118,14 @@ class Exchange:
         await self._body.gone()
         raise ClientGoneError
 
-    async def _pass_answers(self, call: UpstreamCall, form: Form) -> None:
+    async def _pass_answers(self, form: Form, call: UpstreamCall) -> None:
         while (answer := await call.read()) is not None:
             if not self._reply.begun:
                 failure = of_answer(await decoded(answer, self._method.response))
                 if failure is not None:
                     raise failure
                 await self._reply.begin(form.content_type)
-            content = await form.codec.answer(answer, self._method.response)
-            await self._reply.part(form.framing.frame(content))
+            await self._reply.part(await form.part(answer))
 
 
 async def end_with(form: Form, reply: Reply, failure: HttpError) -> None:
@@ -129,12 +135,12 @@ async def end_with(form: Form, reply: Reply, failure: HttpError) -> None:
     end of the body, so that no client mistakes a part for the whole.
     """
     reply.hurry()
-    if form.framing.streams_errors:
+    if form.streams_errors:
         if not reply.begun:
             await reply.begin(form.content_type, headers={NAME_KEY: failure.name})
-        await reply.end(form.framing.end(failure))
+        await reply.end(form.end(failure))
     elif not reply.begun:
         await reply.fail(failure)
     else:
-        await reply.part(form.framing.end(failure))
+        await reply.part(form.end(failure))
         reply.cut()

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from typing import cast
 
-from google.protobuf.descriptor import MethodDescriptor, ServiceDescriptor
+from google.protobuf.descriptor import Descriptor, MethodDescriptor, ServiceDescriptor
 from google.protobuf.message import Message
 from google.protobuf.message_factory import GetMessageClass
 
@@ -25,6 +26,11 @@ class Method:
     def streaming(self) -> bool:
         """Whether it has a stream in either direction."""
         return self.client_streaming or self.server_streaming
+
+
+def descriptor(kind: type[Message]) -> Descriptor:
+    """Returns the descriptor of a message type."""
+    return cast("Descriptor", kind.DESCRIPTOR)
 
 
 def methods_of(services: Iterable[ServiceDescriptor]) -> Mapping[str, Method]:

@@ -1,0 +1,94 @@
+"""The rules of protos/http.yaml, with the methods and fields that they name."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from google.protobuf.descriptor import Descriptor, FieldDescriptor
+
+from claraedge.web.http.router import Template
+from claraedge.web.rpc.methods import Method, descriptor
+from claraedge.web.v1.readable import field_of
+from claraedge.wire.http_rules import RULES
+
+_ALL = "*"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rule:
+    """One readable path of a method."""
+
+    method: Method
+    verb: str
+    """`GET`"""
+    template: str
+    """`/v1/jobs/{job_id}:start`"""
+    body: str
+    """`*`: the request as JSON; the field whose content is the body; empty: no body."""
+    response: FieldDescriptor | None
+    """The field that is sent; None: the whole answer."""
+
+    @property
+    def variables(self) -> Iterable[str]:
+        """The fields of the request in the path, in their order."""
+        return Template(self.template).variables
+
+    @property
+    def has_json_body(self) -> bool:
+        """Whether the body is the request as JSON."""
+        return self.body == _ALL
+
+    @property
+    def is_raw(self) -> bool:
+        """Whether answers are bytes, sent as they are."""
+        field = self.response
+        return field is not None and field.type == FieldDescriptor.TYPE_BYTES
+
+
+def rules_of(methods: Mapping[str, Method]) -> Iterable[Rule]:
+    """Yields all rules of `methods`.
+
+    Raises ValueError if a rule names a field that its messages do not have.
+    """
+    for selector, verb, template, body, response in RULES:
+        service, _, name = selector.rpartition(".")
+        method = methods.get(f"/{service}/{name}")
+        if method is None:
+            continue
+        answer = descriptor(method.response)
+        rule = Rule(
+            method=method,
+            verb=verb,
+            template=template,
+            body=body,
+            response=field_of(answer, response) if response else None,
+        )
+        for path in (*rule.variables, *([body] if body not in ("", _ALL) else [])):
+            fields_on(descriptor(method.request), path)
+        yield rule
+
+
+def fields_on(kind: Descriptor, path: str) -> list[FieldDescriptor]:
+    """Returns the fields on a path such as `filter.hasState`. Raises ValueError.
+
+    The rest of a path after a map is a key of it.
+    """
+    found: list[FieldDescriptor] = []
+    names = path.split(".")
+    while names:
+        field = field_of(kind, names.pop(0))
+        found.append(field)
+        if is_map(field):
+            break
+        if names:
+            if field.message_type is None or field.is_repeated:
+                raise ValueError(f'{kind.name} has no field "{path}"')
+            kind = field.message_type
+    return found
+
+
+def is_map(field: FieldDescriptor) -> bool:
+    """Returns whether a field is a map."""
+    kind = field.message_type
+    return kind is not None and bool(kind.GetOptions().map_entry)

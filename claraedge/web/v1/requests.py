@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 from google.protobuf.descriptor import Descriptor, FieldDescriptor
 from google.protobuf.message import Message
 
-from claraedge.errors import NotSupportedError, UndecodableRequestError
+from claraedge.errors import UndecodableRequestError
 from claraedge.web.http.body import MessagePlace
 from claraedge.web.http.failures import HttpError, excerpt, invalid, refused
 from claraedge.web.http.request import Request
@@ -203,4 +203,4 @@ def _joined(value: Any, fields: Mapping[str, Any]) -> Any:
 
 def _unsupported(text: str, kind: str | None = None) -> HttpError:
     headers = {} if kind is None else {"Accept_Post": kind}
-    return refused(NotSupportedError(text), 415, **headers)
+    return invalid(text, 415, **headers)

@@ -376,8 +376,8 @@ BAD = [
     pytest.param("POST", "/v1/jobs", b'{"name":null}', {}, 400, "invalid-pipeline-id", "", id="null"),
     pytest.param("POST", "/v1/jobs", b'{"name":"\\ud800"}', {}, 400, "undecodable-request", "", id="half a character"),
     pytest.param("POST", "/v1/jobs?name=a", b"{}", {}, 400, "invalid-request", "body", id="query and body"),
-    pytest.param("POST", "/v1/jobs", b"{}", {"Content_Type": "text/plain"}, 415, "not-supported", "application/json", id="type"),
-    pytest.param("POST", "/v1/jobs", b"{}", {"Content_Encoding": "gzip"}, 415, "not-supported", "Content-Encoding", id="encoding"),
+    pytest.param("POST", "/v1/jobs", b"{}", {"Content_Type": "text/plain"}, 415, "invalid-request", "application/json", id="type"),
+    pytest.param("POST", "/v1/jobs", b"{}", {"Content_Encoding": "gzip"}, 415, "invalid-request", "Content-Encoding", id="encoding"),
     pytest.param("POST", "/v1/jobs", b" " * (7 << 20), {}, 413, "message-size", "", id="size"),
     pytest.param("POST", f"/v1/jobs/{NOBODY}:start", b'{"jobId":"a"}', {}, 400, "undecodable-request", "jobId", id="two ids"),
     pytest.param("POST", "/v1/pipelines:register", b"\xff", {}, 400, "invalid-request", "UTF-8", id="text"),
@@ -427,9 +427,9 @@ async def test_a_list_that_fails_midway_is_not_mistaken_for_the_whole(
     before = loop.time()
     async with http.connected() as connection:
         path = "/v1/utilization?watch=true"
-        await connection.ask("GET", path, b"", Grpc_Timeout="300m", Accept=accept)
+        await connection.ask("GET", path, b"", Grpc_Timeout="2S", Accept=accept)
         body = (await cut_body(connection)).decode()
-    assert loop.time() - before >= 0.3
+    assert loop.time() - before >= 2
     if last is None:
         with pytest.raises(ValueError):
             json.loads(body)

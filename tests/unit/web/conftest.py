@@ -12,10 +12,25 @@ from typing import Any
 
 import h11
 import pytest
+from google.protobuf import json_format
 
+from claraedge.web.rpc.methods import methods_of
+from claraedge.wire.claraedge.v1 import appliance_pb2
+from claraedge.wire.nvidia.clara.platform import (
+    clara_pb2,
+    jobs_pb2,
+    payloads_pb2,
+    pipelines_pb2,
+)
 from tests.unit.api.conftest import Daemon, daemon_in, folder
 
 __all__ = ["Daemon", "daemon_in", "folder"]
+
+
+_FILES = (appliance_pb2, clara_pb2, jobs_pb2, payloads_pb2, pipelines_pb2)
+_METHODS = methods_of(
+    service for file in _FILES for service in file.DESCRIPTOR.services_by_name.values()
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -104,6 +119,22 @@ class Client:
         return await self.ask(
             "POST", path, content, **{"Content_Type": "application/json"} | headers
         )
+
+    async def converted(self, path: str, request: Any, *, form: str, streams: bool) -> bytes:
+        """The body of an answer of Connect in a form, `json` or `proto`."""
+        method = _METHODS[path]
+        message = json_format.ParseDict(request, method.request())
+        content = (
+            message.SerializeToString()
+            if form == "proto"
+            else json_format.MessageToJson(message).encode()
+        )
+        if streams:
+            content = b"\0" + len(content).to_bytes(4, "big") + content
+        kind = f"application/{'connect+' if streams else ''}{form}"
+        answer = await self.ask("POST", path, content, Content_Type=kind)
+        assert answer.status == 200, answer.body
+        return answer.body
 
 
 @pytest.fixture

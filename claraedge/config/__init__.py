@@ -22,6 +22,7 @@ from claraedge.config.model import (
     OutboxSettings,
     PipelinesSettings,
     PodmanSettings,
+    TlsSettings,
 )
 from claraedge.config.names import NamesSettings
 
@@ -45,6 +46,7 @@ __all__ = [
     "PodmanSettings",
     "RetentionSettings",
     "ServicesSettings",
+    "TlsSettings",
     "TriggerSettings",
     "default_folders",
     "default_path",

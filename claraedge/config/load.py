@@ -117,7 +117,7 @@ def load_config(
             *_misplaced(config),
         ]
         found += [*images.mistakes_of(config.images), *disk.mistakes_of(config.disk)]
-        found += addresses.mistakes_of(config.api.listen)
+        found += addresses.mistakes_of(config.api, config.http, config.tls)
         found += engine.mistakes_of(config.engine, config.inference)
     triggers = _folders_of_triggers(tree)
     mistakes += [
@@ -195,6 +195,9 @@ def _misplaced(config: Config) -> list[str]:
         "pipelines.path": config.pipelines_dir,
         "images.path": config.images_dir,
         "podman.socket": config.podman.socket,
+        "tls.certificate": config.tls.certificate,
+        "tls.key": config.tls.key,
+        "tls.client_ca": config.tls.client_ca,
         "engine.shared_memory_dir": config.engine.shared_memory_dir,
     }
     mistakes = [

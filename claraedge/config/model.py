@@ -59,8 +59,9 @@ class ApiSettings(Section, frozen=True, kw_only=True):
     """`[api]`: the gRPC server."""
 
     listen: tuple[Text, ...] = ()
-    """Addresses to listen on in addition to the socket: `127.0.0.1:PORT` or `[::1]:PORT`, loopback
-    only. Every user of the machine can call them."""
+    """Addresses to listen on in addition to the socket. Every user of the machine can call those of
+    loopback (`127.0.0.1:PORT`, `[::1]:PORT`). All others (`0.0.0.0:PORT`) use TLS, so they need
+    `[tls]`, and their callers the token, or a certificate."""
     unary_seconds: Seconds = 600.0
     """Maximum time of a call with one request and one response."""
     idle_seconds: Seconds = 300.0
@@ -74,6 +75,28 @@ class HttpSettings(Section, frozen=True, kw_only=True):
     enabled: bool = True
     """Whether to serve HTTP on the socket `http.sock` next to that of gRPC. Its group controls
     access, as for gRPC."""
+    listen: tuple[Text, ...] = ()
+    """Addresses to listen on in addition to the socket: `127.0.0.1:PORT`, `[::1]:PORT`, or others
+    (`0.0.0.0:PORT`), which need `[tls]`. Callers need the token, or a certificate."""
+    hosts: tuple[Text, ...] = ()
+    """Names and addresses by which clients call this device, other than `localhost` and those that
+    it listens on. Requests with another `Host` are refused."""
+
+
+class TlsSettings(Section, frozen=True, kw_only=True):
+    """`[tls]`: encryption of all `[http] listen`, and of `[api] listen` beyond loopback. The files
+    are read again when they change.
+    """
+
+    certificate: Path | None = None
+    """File with the certificate of this device and its intermediate ones, as PEM. Default: no
+    encryption, and no address beyond loopback."""
+    key: Path | None = None
+    """File with the key of the certificate, as PEM, without a password; other users must not be
+    able to read it. Default: none."""
+    client_ca: Path | None = None
+    """File with the certificates of the authorities of clients, as PEM. Clients then have to show a
+    certificate of one of them, and need no token. Default: clients show the token."""
 
 
 class GpuSettings(Section, frozen=True, kw_only=True):
@@ -117,6 +140,7 @@ class Config(Section, frozen=True, kw_only=True):
     `/run/claraedge` for root, and `$XDG_RUNTIME_DIR/claraedge` for other users."""
     api: ApiSettings = ApiSettings()
     http: HttpSettings = HttpSettings()
+    tls: TlsSettings = TlsSettings()
     inbox: InboxSettings = InboxSettings()
     names: NamesSettings = NamesSettings()
     outbox: OutboxSettings = OutboxSettings()

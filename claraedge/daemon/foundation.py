@@ -7,11 +7,14 @@ import logging
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 
+from claraedge.access.certificates import Certificates
+from claraedge.access.token import Token, path_in
 from claraedge.appliance import notify
 from claraedge.appliance.ballast import Ballast
 from claraedge.blocking import in_thread
 from claraedge.clock import Clock
 from claraedge.config import Config
+from claraedge.config.addresses import is_loopback
 from claraedge.errors import StorageFullError
 from claraedge.ids import new_id
 from claraedge.runner.protocol import Runner
@@ -69,3 +72,26 @@ def instance(tx: Transaction) -> str:
         row = tx.row("fact", key="instance")
     assert row is not None
     return str(row["value"])
+
+
+def certificates_of(config: Config) -> Certificates | None:
+    """Returns the certificate; None if no address uses TLS.
+
+    Raises ConfigurationError if its files cannot be used.
+    """
+    chain, key = config.tls.certificate, config.tls.key
+    if chain is None or key is None or not (config.http.listen or _reaches_others(config)):
+        return None
+    return Certificates(chain, key, config.tls.client_ca)
+
+
+async def token_of(config: Config) -> Token | None:
+    """Returns the token; None if no caller shows one."""
+    if config.tls.client_ca is not None or not (config.http.listen or _reaches_others(config)):
+        return None
+    return await in_thread(lambda: Token(path_in(config.state_dir)))
+
+
+def _reaches_others(config: Config) -> bool:
+    """Whether other machines reach an address of gRPC."""
+    return any(not is_loopback(address) for address in config.api.listen)

@@ -21,7 +21,13 @@ from claraedge.appliance.watchdog import Watchdog
 from claraedge.blocking import in_thread
 from claraedge.clock import SystemClock, boot_id
 from claraedge.config import Config
-from claraedge.daemon.foundation import Foundation, instance, open_state
+from claraedge.daemon.foundation import (
+    Foundation,
+    certificates_of,
+    instance,
+    open_state,
+    token_of,
+)
 from claraedge.daemon.parts import Parts
 from claraedge.daemon.servicers import servicers
 from claraedge.fs import files
@@ -75,6 +81,7 @@ async def serve(config: Config, open_runner: OpenRunner = podman) -> None:
     removed = await in_thread(frozen.remove_stale_extractions)
     if removed:
         _log.info("stale extractions removed", extra={"count": len(removed)})
+    certificates = certificates_of(config)
     prepare_state(config.state_dir)
     async with AsyncExitStack() as stack:
         clock = SystemClock()
@@ -105,11 +112,15 @@ async def serve(config: Config, open_runner: OpenRunner = podman) -> None:
         )
         services = servicers(parts, sampler)
         works = parts.work()
+        token = await token_of(config)
         if config.http.enabled:
             http = HttpServer(
                 config.http_socket,
+                config.http,
                 [*(descriptor for descriptor, _ in services), HEALTH, REFLECTION],
                 config.socket,
+                certificates,
+                token,
                 idle=config.api.idle_seconds,
             )
             works["http"] = (await stack.enter_async_context(http)).run
@@ -119,6 +130,8 @@ async def serve(config: Config, open_runner: OpenRunner = podman) -> None:
                 services,
                 CallLimits(unary=config.api.unary_seconds, idle=config.api.idle_seconds),
                 config.api.listen,
+                certificates,
+                token,
             )
         )
         works["server"] = server.run

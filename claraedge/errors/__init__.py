@@ -20,6 +20,7 @@ from claraedge.errors.calls import (
     ServiceNotFoundError,
     StreamMemoryError,
     TooManyCallsError,
+    UnauthenticatedError,
     UndecodableRequestError,
 )
 from claraedge.errors.containers import (
@@ -164,6 +165,7 @@ __all__ = [
     "StorageFullError",
     "StreamMemoryError",
     "TooManyCallsError",
+    "UnauthenticatedError",
     "UnavailableError",
     "UndecodableRequestError",
     "kinds",

@@ -112,3 +112,15 @@ class MessageSizeError(ClaraedgeError):
     name = "message-size"
     code = -0x500A
     status = "RESOURCE_EXHAUSTED"
+
+
+class UnauthenticatedError(ClaraedgeError):
+    """The caller did not show the token of this device, or shows one that was replaced.
+
+    To do: send `Authorization: Bearer TOKEN`; `claraedge token`, on the device, prints the token.
+    """
+
+    name = "unauthenticated"
+    code = -0x500B
+    status = "UNAUTHENTICATED"
+    exit_code = 77

@@ -115,7 +115,8 @@ def new_folders(path: Path, mode: int = 0o700) -> list[Path]:
 def replace(path: Path, content: bytes, mode: int = 0o600) -> None:
     """Writes `content` to `path` atomically and durably.
 
-    A reader, or the next boot after a power cut, sees the old file or the new one.
+    A reader, or the next boot after a power cut, sees the old file or the new one. Its mode does
+    not depend on the umask.
     """
     temporary = path.with_name(f".{new_id()}.tmp")
     descriptor = os.open(
@@ -123,6 +124,7 @@ def replace(path: Path, content: bytes, mode: int = 0o600) -> None:
     )
     try:
         with os.fdopen(descriptor, "wb") as file:
+            os.fchmod(descriptor, mode)
             file.write(content)
             file.flush()
             sync(file.fileno())

@@ -1,4 +1,4 @@
-"""The HTTP server: uvicorn inside the daemon, on a Unix socket next to that of gRPC."""
+"""The HTTP server: uvicorn inside the daemon, on a Unix socket next to that of gRPC, and on TCP."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import logging
 import socket
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -14,11 +15,19 @@ from typing import Self
 import uvicorn
 from google.protobuf.descriptor import ServiceDescriptor
 
+from claraedge.access.certificates import Certificates
+from claraedge.access.sockets import bound
+from claraedge.access.token import Token
 from claraedge.appliance.unix_sockets import for_group, remove_stale
+from claraedge.config import HttpSettings
+from claraedge.config.addresses import parsed
 from claraedge.web.connect.gateway import Gateway
 from claraedge.web.http.application import HttpApplication
+from claraedge.web.http.guard import Guard
+from claraedge.web.http.listener import Listener
 from claraedge.web.http.protocol import HEADER_BYTES, KEEP_ALIVE, HttpProtocol
 from claraedge.web.http.router import Router
+from claraedge.web.login.login import LoginPages
 from claraedge.web.rpc.methods import methods_of
 from claraedge.web.rpc.upstream import Upstream
 from claraedge.web.v1.resources import routes_of
@@ -35,30 +44,44 @@ _STOP_GRACE, _LAST = 1.0, 1.0
 class HttpServer:
     """Serves while its context is open, on a socket of mode 0660 whose group controls access.
 
-    Leave the context after that of the gRPC server, which ends all calls, and so all requests.
-    Entering raises AlreadyRunningError if another program listens on the socket.
+    On addresses of TCP, callers show the token or a certificate. Leave the context after that of
+    the gRPC server, which ends all calls, and so all requests. Entering raises AlreadyRunningError
+    if another program listens on the socket or on an address, and ConfigurationError if the daemon
+    may not use an address.
     """
 
     def __init__(
-        self, path: Path, services: Sequence[ServiceDescriptor], grpc_socket: Path, *, idle: float
+        self,
+        path: Path,
+        settings: HttpSettings,
+        services: Sequence[ServiceDescriptor],
+        grpc_socket: Path,
+        certificates: Certificates | None = None,
+        token: Token | None = None,
+        *,
+        idle: float,
     ) -> None:
         """`services`: those of the gRPC server on `grpc_socket`.
 
-        `idle`: seconds to wait for a client.
+        `certificates`: for TLS on all addresses; None: no TLS. `token`: None if each caller has a
+        certificate. `idle`: seconds to wait for a client.
         """
         self._path = path
+        self._listen = settings.listen
+        self._certificates = certificates
         self._upstream = Upstream(grpc_socket)
+        guard = Guard(settings.hosts, token)
         places = asyncio.Semaphore(_PLACES)
         methods = methods_of(services)
-        router = Router(
-            [
-                *Gateway(methods, self._upstream, places).routes(),
-                *routes_of(methods, self._upstream, places),
-            ]
-        )
+        routes = [
+            *Gateway(methods, self._upstream, places).routes(),
+            *routes_of(methods, self._upstream, places),
+        ]
+        if token is not None:
+            routes += LoginPages(guard).routes()
         self._server = _Server(
             uvicorn.Config(
-                HttpApplication(router, idle=idle),
+                HttpApplication(Router(routes), guard, idle=idle),
                 http=HttpProtocol,
                 ws="none",
                 lifespan="off",
@@ -78,8 +101,8 @@ class HttpServer:
         # What a client does wrong is answered, not logged; our applications catch all exceptions.
         logging.getLogger("uvicorn.error").setLevel(logging.CRITICAL + 1)
         remove_stale(self._path)
-        listener = _bound(self._path)
-        serving = asyncio.create_task(self._server.serve([listener]), name="http")
+        listeners = self._bound()
+        serving = asyncio.create_task(self._server.serve_on(listeners), name="http")
         ready = asyncio.create_task(self._server.ready.wait())
         try:
             await asyncio.wait({serving, ready}, return_when=asyncio.FIRST_COMPLETED)
@@ -88,13 +111,21 @@ class HttpServer:
                 raise RuntimeError("the HTTP server ended at its start")
         except BaseException:
             serving.cancel()
-            listener.close()
+            for listener in listeners:
+                listener.socket.close()
             self._path.unlink(missing_ok=True)
             raise
         finally:
             ready.cancel()
         self._serving = serving
-        _log.info("serving HTTP", extra={"socket": str(self._path)})
+        _log.info(
+            "serving HTTP",
+            extra={
+                "socket": str(self._path),
+                "listen": list(self._listen),
+                "tls": self._certificates is not None,
+            },
+        )
         return self
 
     async def __aexit__(
@@ -116,6 +147,26 @@ class HttpServer:
         assert self._serving is not None, "the context was entered"
         await asyncio.shield(self._serving)
 
+    def _bound(self) -> list[Listener]:
+        listeners = [Listener(socket=_bound(self._path))]
+        certificates = self._certificates
+        try:
+            for address in self._listen:
+                host_and_port = parsed(address)
+                assert host_and_port is not None, "the configuration was checked"
+                listener = Listener(
+                    socket=bound(*host_and_port, "http.listen"),
+                    certificates=certificates,
+                    needs_token=certificates is None or not certificates.for_clients,
+                )
+                listeners.append(listener)
+        except BaseException:
+            for listener in listeners:
+                listener.socket.close()
+            self._path.unlink(missing_ok=True)
+            raise
+        return listeners
+
 
 class _Server(uvicorn.Server):
     """uvicorn without its timers of 0.1 s and its handlers of signals."""
@@ -124,6 +175,23 @@ class _Server(uvicorn.Server):
         super().__init__(config)
         self.ready = asyncio.Event()
         self.ended = asyncio.Event()
+        self._listeners: Sequence[Listener] = ()
+
+    async def serve_on(self, listeners: Sequence[Listener]) -> None:
+        """Serves until `ended` is set."""
+        self._listeners = listeners
+        await self.serve()
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        self.servers = [
+            await asyncio.get_running_loop().create_server(
+                partial(listener.accepted, self.config),
+                sock=listener.socket,
+                backlog=self.config.backlog,
+            )
+            for listener in self._listeners
+        ]
+        self.started = True
 
     async def main_loop(self) -> None:
         self.ready.set()
@@ -133,19 +201,21 @@ class _Server(uvicorn.Server):
         """Ends all connections; a client that reads nothing cannot delay it."""
         for server in self.servers:
             server.close()
-        state = self.server_state
-        if state.tasks:
-            await asyncio.wait(set(state.tasks), timeout=_STOP_GRACE)
-        for connection in list(state.connections):
-            if isinstance(connection, HttpProtocol):
-                connection.abort()
-        if state.tasks:  # what waited for its client has ended by that
+        if requests := self._requests:
+            await asyncio.wait(requests, timeout=_STOP_GRACE)
+        for listener in self._listeners:
+            listener.abort()
+        if self._requests:  # what waited for its client has ended by that
             await asyncio.sleep(0)
-            late = set(state.tasks)
+            late = self._requests
             for request in late:
                 request.cancel()
             if late:
                 await asyncio.wait(late, timeout=_LAST)
+
+    @property
+    def _requests(self) -> set[asyncio.Task[None]]:
+        return {task for listener in self._listeners for task in listener.state.tasks}
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:

@@ -18,7 +18,9 @@ from google.protobuf.descriptor import MethodDescriptor, ServiceDescriptor
 from google.protobuf.message import DecodeError, Message
 from google.protobuf.message_factory import GetMessageClass
 
+from claraedge.access.token import Token
 from claraedge.api.answers import Context, abort, answer_of
+from claraedge.api.transport.callers import check_caller
 from claraedge.api.transport.idle import IdleLimit
 from claraedge.api.transport.slots import CallKind, Slots, kind_of
 from claraedge.errors import (
@@ -26,6 +28,7 @@ from claraedge.errors import (
     InvalidRequestError,
     NotSupportedError,
     TooManyCallsError,
+    UnauthenticatedError,
     UndecodableRequestError,
 )
 from claraedge.memory import Budget
@@ -50,21 +53,32 @@ _Answer: TypeAlias = Callable[[Any, Context], Awaitable[None]]
 
 
 def handlers(
-    service: ServiceDescriptor, servicer: object, limits: CallLimits, slots: Slots, budget: Budget
+    service: ServiceDescriptor,
+    servicer: object,
+    limits: CallLimits,
+    slots: Slots,
+    budget: Budget,
+    token: Token | None,
 ) -> grpc.GenericRpcHandler:
     """Returns the handlers of all methods of a service, according to its descriptor.
 
+    `token`: what callers over TLS show; None: each of them has a certificate, or there are none.
     A method that the servicer lacks returns UNIMPLEMENTED. Requests are decoded here, because
     grpc.aio itself returns UNKNOWN for requests that it cannot decode.
     """
     return grpc.method_handlers_generic_handler(
         service.full_name,
-        {m.name: _handler(m, servicer, limits, slots, budget) for m in service.methods},
+        {m.name: _handler(m, servicer, limits, slots, budget, token) for m in service.methods},
     )
 
 
 def _handler(
-    method: MethodDescriptor, servicer: object, limits: CallLimits, slots: Slots, budget: Budget
+    method: MethodDescriptor,
+    servicer: object,
+    limits: CallLimits,
+    slots: Slots,
+    budget: Budget,
+    token: Token | None,
 ) -> Any:
     response = GetMessageClass(method.output_type)
     call = getattr(servicer, method.name, None) or _missing(method)
@@ -76,6 +90,7 @@ def _handler(
 
     async def handle(_: object, context: Context) -> None:
         try:
+            check_caller(context, token)
             slots.refuse_full(kind)
             async with slots.opening(limits.idle):
                 first = await context.read()
@@ -91,7 +106,7 @@ def _handler(
                 except CallTimeoutError as error:
                     slot.leave()
                     await abort(context, error)
-        except (CallTimeoutError, TooManyCallsError) as error:
+        except (CallTimeoutError, TooManyCallsError, UnauthenticatedError) as error:
             await abort(context, error)
 
     return grpc.stream_stream_rpc_method_handler(

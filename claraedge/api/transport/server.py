@@ -1,24 +1,26 @@
-"""The gRPC server, which listens on its Unix socket and, if configured, on loopback addresses."""
+"""The gRPC server, which listens on its Unix socket and, if configured, on TCP addresses."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Self, cast
 
 import grpc
 from google.protobuf.descriptor import ServiceDescriptor
 
+from claraedge.access.certificates import Certificate, Certificates
+from claraedge.access.token import Token
 from claraedge.api.transport.calls import CallLimits, handlers
 from claraedge.api.transport.slots import Slots
 from claraedge.api.transport.standard import HEALTH, REFLECTION, HealthServicer, ReflectionServicer
 from claraedge.appliance.lock import FileLock
 from claraedge.appliance.unix_sockets import for_group, remove_stale
-from claraedge.config.addresses import is_loopback, mistakes_of
+from claraedge.config.addresses import is_loopback
 from claraedge.errors import AlreadyRunningError, ConfigurationError
 from claraedge.fs import files
 from claraedge.memory import Budget
@@ -60,6 +62,8 @@ _OPTIONS = [
     # 10 s, the minimum of grpc-go and grpc-java; a limit near that fails by jitter
     # (OpenC3/cosmos#3271).
     ("grpc.http2.max_ping_strikes", 0),
+    # For the handshake of TLS; gRPC's default is two minutes.
+    ("grpc.server_handshake_timeout_ms", 20_000),
 ]
 #: Seconds that calls get to end when the daemon stops.
 _STOP_GRACE = 3.0
@@ -112,8 +116,8 @@ class RuntimeFolder:
 class Server:
     """Serves while its context is open, on a socket of mode 0660 whose group controls access.
 
-    Entering raises AlreadyRunningError if another program listens on the socket or on an address of
-    `listen`, and ConfigurationError if an address of `listen` is not a loopback address.
+    Addresses of loopback are open to the machine; on others, clients use TLS. Entering raises
+    AlreadyRunningError if another program listens on the socket or on an address of `listen`.
     """
 
     def __init__(
@@ -122,9 +126,16 @@ class Server:
         services: Sequence[tuple[ServiceDescriptor, object]],
         limits: CallLimits,
         listen: Sequence[str] = (),
+        certificates: Certificates | None = None,
+        token: Token | None = None,
     ) -> None:
+        """`certificates`: needed if an address of `listen` is not of loopback.
+
+        `token`: what callers show there; None: each has a certificate.
+        """
         self._path = path
         self._listen = listen
+        self._certificates = certificates
         self._server = grpc.aio.server(
             options=_OPTIONS,
             maximum_concurrent_rpcs=_CALLS,
@@ -135,7 +146,7 @@ class Server:
         served = [*services, (HEALTH, self._health), (REFLECTION, ReflectionServicer(names))]
         slots, budget = Slots(), Budget()
         self._server.add_generic_rpc_handlers(
-            [handlers(d, s, limits, slots, budget) for d, s in served]
+            [handlers(d, s, limits, slots, budget, token) for d, s in served]
         )
 
     async def __aenter__(self) -> Self:
@@ -143,9 +154,7 @@ class Server:
         with for_group():
             self._bind(f"unix:{self._path}")
         for address in self._listen:
-            if not is_loopback(address):  # connections have no encryption and no login
-                raise ConfigurationError(*mistakes_of([address]))
-            self._bind(address)
+            self._bind(address, None if is_loopback(address) else self._credentials(address))
         await self._server.start()
         self._health.set(serving=True)
         _log.info("serving", extra={"socket": str(self._path), "listen": list(self._listen)})
@@ -167,13 +176,50 @@ class Server:
         # call at once instead of after the grace period.
         await asyncio.shield(self._server.wait_for_termination())
 
-    def _bind(self, address: str) -> None:
+    def _credentials(self, address: str) -> grpc.ServerCredentials:
+        if self._certificates is None:
+            raise ConfigurationError(
+                f"api.listen: other machines reach {address}, so it needs a certificate; set"
+                " tls.certificate and tls.key"
+            )
+        return _dynamic(self._certificates)
+
+    def _bind(self, address: str, credentials: grpc.ServerCredentials | None = None) -> None:
         try:
-            bound = self._server.add_insecure_port(address)
+            if credentials is None:
+                bound = self._server.add_insecure_port(address)
+            else:
+                bound = self._server.add_secure_port(address, credentials)
         except RuntimeError:  # its text is not useful; gRPC has logged the reason
             bound = 0
         if bound == 0:
             raise AlreadyRunningError(
                 f"{address} cannot be listened on: another program does perhaps (`ss -ltnp` shows"
-                " it); end that one, or choose another port in api.listen"
+                " it), or this machine does not have that address (`ip address`); end that program,"
+                " or choose another address or port in api.listen"
             )
+
+
+def _dynamic(certificates: Certificates) -> grpc.ServerCredentials:
+    """Returns credentials for which gRPC asks again at each connection, in threads of its own."""
+    known = certificates.current()
+
+    def renewed() -> grpc.ServerCertificateConfiguration | None:
+        nonlocal known
+        current = certificates.current()
+        if current is known:
+            return None
+        known = current
+        return _configuration(current)
+
+    return grpc.dynamic_ssl_server_credentials(
+        _configuration(known),
+        cast("Callable[[], grpc.ServerCertificateConfiguration]", renewed),  # None: as before
+        require_client_authentication=certificates.for_clients,
+    )
+
+
+def _configuration(certificate: Certificate) -> grpc.ServerCertificateConfiguration:
+    return grpc.ssl_server_certificate_configuration(
+        [(certificate.key, certificate.chain)], certificate.clients
+    )

@@ -5,9 +5,9 @@ from __future__ import annotations
 import contextlib
 from urllib.parse import parse_qsl
 
-from claraedge.web.http import guard
 from claraedge.web.http.body import Body, ClientGoneError, Receive, Scope, Send
-from claraedge.web.http.failures import failure_of, invalid
+from claraedge.web.http.failures import HttpError, failure_of, invalid
+from claraedge.web.http.guard import Guard, caller_of
 from claraedge.web.http.headers import Headers
 from claraedge.web.http.reply import Reply
 from claraedge.web.http.request import Request
@@ -20,9 +20,10 @@ _FIELDS = 1000
 class HttpApplication:
     """Serves the routes of a router."""
 
-    def __init__(self, router: Router, *, idle: float) -> None:
+    def __init__(self, router: Router, guard: Guard, *, idle: float) -> None:
         """`idle`: seconds to wait for a client."""
         self._router = router
+        self._guard = guard
         self._idle = idle
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -42,9 +43,15 @@ class HttpApplication:
 
     async def _answer(self, scope: Scope, body: Body, reply: Reply) -> None:
         headers = Headers(scope)
-        guard.check(scope, headers)
+        self._guard.check_origin(scope, headers)
         path = scope["raw_path"].decode("ascii", "backslashreplace")
-        endpoint, parameters = self._router.find(scope["method"], path)
+        try:
+            route, parameters = self._router.find(scope["method"], path)
+        except HttpError:  # others learn nothing of the paths
+            self._guard.check_caller(scope, headers)
+            raise
+        if not route.open:
+            self._guard.check_caller(scope, headers)
         request = Request(
             method=scope["method"],
             path=path,
@@ -53,8 +60,10 @@ class HttpApplication:
             headers=headers,
             body=body,
             http_version=scope["http_version"],
+            scheme=scope["scheme"],
+            caller=caller_of(scope),
         )
-        await endpoint(request, reply)
+        await route.endpoint(request, reply)
 
 
 def _query(text: bytes) -> list[tuple[str, str]]:

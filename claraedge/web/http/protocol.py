@@ -27,6 +27,8 @@ HEADER_BYTES = 32 * 1024
 CONNECTIONS = 1024
 #: Seconds for a client to read the last bytes of a connection that is closed.
 _LINGER = 30.0
+#: The same with TLS, where a client that is still sending sees no end before.
+_CUT = 2.0
 
 
 class _Transport:
@@ -47,9 +49,10 @@ class _Transport:
         if self.is_closing():
             return
         limit = _LINGER
-        if self._is_sending() and self._transport.can_write_eof():
+        if self._is_sending():
             self._lingers, limit = True, HEADERS
-            self._transport.write_eof()
+            if self._transport.can_write_eof():  # not with TLS
+                self._transport.write_eof()
             self._transport.resume_reading()
         else:
             self._transport.close()
@@ -72,6 +75,8 @@ class HttpProtocol(H11Protocol):
     def cut(self) -> None:
         """Ends the connection without the end of an answer, once what was sent is read."""
         self.transport.close()
+        if not self.transport.can_write_eof():
+            self.loop.call_later(_CUT, self.transport.abort)
 
     def connection_made(self, transport: Any) -> None:
         super().connection_made(

@@ -14,12 +14,13 @@ from claraedge.web.http.failures import HttpError
 _HURRY = 5.0
 #: Bytes that are sent at once: the client has the idle time for each of them.
 _SLICE = 256 * 1024
-_ALWAYS = [
-    (b"cache-control", b"no-store"),
-    (b"x-content-type-options", b"nosniff"),
-    (b"cross-origin-resource-policy", b"same-origin"),
-    (b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'"),
-]
+#: Headers of each answer, unless an answer has others of the same name.
+_ALWAYS = {
+    "cache-control": "no-store",
+    "x-content-type-options": "nosniff",
+    "cross-origin-resource-policy": "same-origin",
+    "content-security-policy": "default-src 'none'; frame-ancestors 'none'",
+}
 
 
 class Reply:
@@ -45,9 +46,9 @@ class Reply:
         self, content_type: str, *, status: int = 200, headers: Mapping[str, str] | None = None
     ) -> None:
         """Sends the status and the headers."""
-        lines = [(b"content-type", content_type.encode()), *_ALWAYS]
-        lines += [(b"date", formatdate(usegmt=True).encode())]
-        lines += [(k.lower().encode(), v.encode("latin-1")) for k, v in (headers or {}).items()]
+        known = {**_ALWAYS, "content-type": content_type, "date": formatdate(usegmt=True)}
+        known |= {name.lower(): value for name, value in (headers or {}).items()}
+        lines = [(name.encode(), value.encode("latin-1")) for name, value in known.items()]
         self.begun = True
         await self._sent({"type": "http.response.start", "status": status, "headers": lines})
 

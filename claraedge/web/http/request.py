@@ -27,6 +27,10 @@ class Request:
     body: Body
     http_version: str
     """`1.0` or `1.1`"""
+    scheme: str
+    """`http`, or `https` with TLS."""
+    caller: str
+    """The address of the client, for logs; empty for one of the Unix socket."""
 
 
 #: Answers a request. Raises HttpError, ClaraedgeError, ClientGoneError.

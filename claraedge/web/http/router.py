@@ -26,6 +26,8 @@ class Route:
     method: str
     template: str
     endpoint: Endpoint
+    open: bool = False
+    """Whether callers over TCP need no token."""
 
 
 class Template:
@@ -76,28 +78,28 @@ class Router:
 
     def __init__(self, routes: Iterable[Route]) -> None:
         """Raises ValueError if two routes have the same method and template."""
-        self._endpoints: dict[str, dict[str, Endpoint]] = {}
-        """Each template with its endpoints by method."""
+        self._routes: dict[str, dict[str, Route]] = {}
+        """Each template with its routes by method."""
         for route in routes:
-            endpoints = self._endpoints.setdefault(route.template, {})
-            if route.method in endpoints:
+            methods = self._routes.setdefault(route.template, {})
+            if route.method in methods:
                 raise ValueError(f"{route.method} {route.template} has two routes")
-            endpoints[route.method] = route.endpoint
-        variable = {text: Template(text) for text in self._endpoints if "{" in text}
+            methods[route.method] = route
+        variable = {text: Template(text) for text in self._routes if "{" in text}
         self._templates = sorted(variable.items(), key=lambda item: item[1].rank)
 
-    def find(self, method: str, path: str) -> tuple[Endpoint, Mapping[str, str]]:
-        """Returns the endpoint of a request, and the variables in its path.
+    def find(self, method: str, path: str) -> tuple[Route, Mapping[str, str]]:
+        """Returns the route of a request, and the variables in its path.
 
         `path`: as it was sent. Raises HttpError if there is none.
         """
         allowed: list[str] = []
-        for endpoints, parameters in self._fitting(path):
-            head = method == "HEAD" and "HEAD" not in endpoints
-            endpoint = endpoints.get("GET" if head else method)
-            if endpoint is not None:
-                return endpoint, parameters
-            allowed += endpoints
+        for methods, parameters in self._fitting(path):
+            head = method == "HEAD" and "HEAD" not in methods
+            route = methods.get("GET" if head else method)
+            if route is not None:
+                return route, parameters
+            allowed += methods
         if not allowed:
             raise refused(
                 NotSupportedError(
@@ -113,14 +115,14 @@ class Router:
             Allow=known,
         )
 
-    def _fitting(self, path: str) -> Iterable[tuple[Mapping[str, Endpoint], Mapping[str, str]]]:
-        if path in self._endpoints:
-            yield self._endpoints[path], {}
+    def _fitting(self, path: str) -> Iterable[tuple[Mapping[str, Route], Mapping[str, str]]]:
+        if path in self._routes:
+            yield self._routes[path], {}
         segments = path.removeprefix("/").split("/")
         for text, template in self._templates:
             parameters = template.match(segments)
             if parameters is not None:
-                yield self._endpoints[text], parameters
+                yield self._routes[text], parameters
 
 
 def _variable(part: str) -> str:

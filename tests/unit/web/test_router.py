@@ -36,7 +36,7 @@ def find(path: str, method: str = "GET") -> tuple[str, dict[str, str]]:
         endpoints[endpoint] = template
         routes.append(Route("GET", template, endpoint))
     found, parameters = Router(reversed(routes)).find(method, path)
-    return endpoints[found], dict(parameters)
+    return endpoints[found.endpoint], dict(parameters)
 
 
 @pytest.mark.parametrize(

@@ -50,6 +50,9 @@ class Listener:
 class TlsConnection(sslproto.SSLProtocol):
     """An encrypted connection, by the certificate as it is now. asyncio would use one for ever."""
 
+    #: Bytes of the buffer that each connection has; a record of TLS has 16 KiB.
+    max_size = 64 * 1024
+
     def __init__(
         self,
         loop: asyncio.AbstractEventLoop,

@@ -36,6 +36,9 @@ _CALLS = 16_384
 STREAMS = 256
 #: Maximum bytes of a message in either direction: gRPC's default, which clients have as well.
 MESSAGE = 4 * 1024 * 1024
+#: Concurrent connections of the socket, and of each address: they have no token yet, and each needs
+#: up to 70 KiB with TLS.
+_CONNECTIONS = 1024
 #: Milliseconds of silence after which a client gets a keepalive ping, and for its answer.
 ASKED_AFTER, ANSWERED_WITHIN = 60_000, 20_000
 _OPTIONS = [
@@ -64,6 +67,7 @@ _OPTIONS = [
     ("grpc.http2.max_ping_strikes", 0),
     # For the handshake of TLS; gRPC's default is two minutes.
     ("grpc.server_handshake_timeout_ms", 20_000),
+    ("grpc.max_allowed_incoming_connections", _CONNECTIONS),
 ]
 #: Seconds that calls get to end when the daemon stops.
 _STOP_GRACE = 3.0

@@ -15,6 +15,7 @@ import pytest
 
 from claraedge.access import token as tokens
 from claraedge.access.certificates import Certificates
+from claraedge.api.transport import server
 from claraedge.api.transport.calls import CallLimits
 from claraedge.api.transport.server import Server
 from claraedge.config import ApiSettings, TlsSettings
@@ -23,6 +24,7 @@ from claraedge.wire.claraedge.v1 import events_pb2, events_pb2_grpc
 from claraedge.wire.nvidia.clara.platform import clara_pb2, clara_pb2_grpc
 from tests.rig.certificates import Authority, Pair, free_port, install
 from tests.rig.pipelines import chain
+from tests.rig.waiting import eventually
 from tests.unit.api.conftest import Daemon, daemon_in
 
 SECONDS = 20.0
@@ -218,6 +220,26 @@ async def test_slow_handshakes_delay_neither_others_nor_a_stop(
     assert asyncio.get_running_loop().time() - before < 15
     for each in slow:
         each.close()
+
+
+async def test_connections_have_a_limit_and_those_of_the_socket_are_not_counted(
+    folder: Path, authority: Authority, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    options = [(key, 3 if "incoming_connections" in key else v) for key, v in server._OPTIONS]
+    monkeypatch.setattr(server, "_OPTIONS", options)
+    async with site_in(folder, authority) as site:
+        silent = [socket.create_connection(("127.0.0.1", site.port)) for _ in range(3)]
+        async with site.channel() as channel:
+            assert await site.code(channel, bearer(site.token)) is grpc.StatusCode.UNAVAILABLE
+        assert await site.code(site.daemon.channel) is grpc.StatusCode.OK
+        for each in silent:
+            each.close()
+
+        async def served() -> bool:
+            async with site.channel() as channel:
+                return await site.code(channel, bearer(site.token)) is grpc.StatusCode.OK
+
+        await eventually(served, "the others are gone, and a connection is served")
 
 
 async def test_a_port_that_is_in_use_is_reported(folder: Path, authority: Authority) -> None:

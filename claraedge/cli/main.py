@@ -39,7 +39,7 @@ PIPE_CLOSED = 141  # as a shell reports SIGPIPE
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
-@click.option("--host", help="The daemon: unix:/path or host:port.  [CLARAEDGE_HOST]")
+@click.option("--host", help="The daemon: unix:/path or [tls:]host:port.  [CLARAEDGE_HOST]")
 @click.version_option(__version__, prog_name="claraedge", message="%(prog)s %(version)s")
 def app(host: str | None) -> None:
     """Run pipelines of containers on this device.

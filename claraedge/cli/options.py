@@ -47,7 +47,7 @@ def print_json(value: object) -> None:
 def remote(command: Callable[Concatenate[Options, ...], R]) -> Callable[..., R]:
     """Adds `--host` and `--output`, and passes an `Options` as the first argument."""
 
-    @click.option("--host", help="The daemon: unix:/path or host:port.  [CLARAEDGE_HOST]")
+    @click.option("--host", help="The daemon: unix:/path or [tls:]host:port.  [CLARAEDGE_HOST]")
     @click.option(
         "--output",
         type=click.Choice(["text", "json"]),

@@ -11,7 +11,8 @@ from typing import NoReturn, Self, TypeVar
 import grpc
 
 from claraedge import __version__
-from claraedge.client.target import find_target, why_unreachable
+from claraedge.client.credentials import credentials
+from claraedge.client.target import TLS, find_target, why_unreachable
 from claraedge.errors import NAME_KEY, ClaraedgeError, NotSupportedError, UnavailableError, kinds
 from claraedge.wire.nvidia.clara.platform.common_pb2 import RequestHeader, ResponseHeader, Version
 
@@ -52,8 +53,14 @@ class Connection:
     """A channel to a daemon. Use it as a context manager; it connects at the first call."""
 
     def __init__(self, target: str) -> None:
+        """Raises InvalidRequestError if the credentials for TLS cannot be read."""
         self.target = target
-        self._channel = grpc.insecure_channel(target, options=[("grpc.enable_http_proxy", 0)])
+        options = [("grpc.enable_http_proxy", 0)]
+        if target.startswith(TLS):
+            address, shown = target.removeprefix(TLS), credentials(os.environ)
+            self._channel = grpc.secure_channel(address, shown, options=options)
+        else:
+            self._channel = grpc.insecure_channel(target, options=options)
 
     @property
     def channel(self) -> grpc.Channel:
@@ -153,7 +160,7 @@ class Connection:
 def connect(host: str | None = None) -> Connection:
     """Returns a connection to `host`, or to the daemon that `find_target` finds.
 
-    Raises InvalidRequestError if `host` is not a valid target.
+    Raises InvalidRequestError if `host` is not a valid target, or its credentials cannot be read.
     """
     return Connection(find_target(host, os.environ, os.geteuid()))
 

@@ -11,6 +11,9 @@ from pathlib import Path
 
 from claraedge.errors import InvalidRequestError, UnavailableError
 
+#: Begins a target that is called by TLS.
+TLS = "tls:"
+
 SYSTEM_SOCKET = Path("/run/claraedge/claraedge.sock")
 
 #: Bytes of `sun_path` of a Unix socket address, without its terminating NUL.
@@ -25,7 +28,7 @@ def find_target(
     user: int,
     exists: Callable[[Path], bool] = Path.exists,
 ) -> str:
-    """Returns the gRPC target, `unix:/path` or `host:port`.
+    """Returns the target, `unix:/path`, `host:port` or `tls:host:port`.
 
     The first of these applies: `host`, `CLARAEDGE_HOST`, `CLARAEDGE_RUNTIME_DIR`, the user's own
     socket if it exists, the system's socket if it exists, and otherwise the socket that `claraedge
@@ -74,7 +77,7 @@ def _seen(path: Path, exists: Callable[[Path], bool]) -> bool:
 
 
 def parse_target(text: str) -> str:
-    """Returns `text` as a gRPC target. Raises InvalidRequestError that names the valid forms."""
+    """Returns `text` as a target. Raises InvalidRequestError that names the valid forms."""
     if text.startswith(("/", "unix:")):
         path = text.removeprefix("unix:")
         if path.startswith("//"):  # unix:///run/x.sock
@@ -86,14 +89,22 @@ def parse_target(text: str) -> str:
                 f" {len(os.fsencode(path))}: use a shorter folder (CLARAEDGE_RUNTIME_DIR)"
             )
         return f"unix:{path}"
-    name, colon, port = text.rpartition(":")
+    name, colon, port = text.removeprefix(TLS).rpartition(":")
     if not (colon and name and port.isascii() and port.isdigit() and 0 < int(port) < 65536):
-        raise InvalidRequestError(f"{text!r} names no daemon: give unix:/path, or host:port")
+        raise InvalidRequestError(
+            f"{text!r} names no daemon: give unix:/path, host:port, or tls:host:port"
+        )
     return text
 
 
 def why_unreachable(target: str) -> str:
     """Connects to `target` once; returns the reason why it is unreachable, and what to do."""
+    if target.startswith(TLS):
+        return (
+            f"no daemon answers by TLS at {target.removeprefix(TLS)}: check the address, that"
+            " CLARAEDGE_CA is the authority of its certificate, and that it accepts the one of"
+            " CLARAEDGE_CERTIFICATE if it asks for one"
+        )
     if not target.startswith("unix:"):
         return (
             f"no daemon answers at {target}: check the address, and that the daemon listens there"

@@ -37,7 +37,12 @@ VARIABLES: Mapping[str, tuple[str, ...]] = {
 }
 
 #: Variables of the client and of the configuration's own place.
-_OTHERS = frozenset({"CLARAEDGE_CONFIG", "CLARAEDGE_HOST"})
+_OTHERS = frozenset(
+    {
+        *("CLARAEDGE_CONFIG", "CLARAEDGE_HOST", "CLARAEDGE_TOKEN"),
+        *("CLARAEDGE_CA", "CLARAEDGE_CERTIFICATE", "CLARAEDGE_KEY"),
+    }
+)
 
 
 def default_path(environment: Mapping[str, str]) -> Path:

@@ -18,8 +18,16 @@ from claraedge.access.certificates import Certificates
 from claraedge.api.transport import server
 from claraedge.api.transport.calls import CallLimits
 from claraedge.api.transport.server import Server
+from claraedge.client import connect
+from claraedge.client.appliance import platform_version
 from claraedge.config import ApiSettings, TlsSettings
-from claraedge.errors import AlreadyRunningError, ConfigurationError
+from claraedge.errors import (
+    AlreadyRunningError,
+    ConfigurationError,
+    InvalidRequestError,
+    UnauthenticatedError,
+    UnavailableError,
+)
 from claraedge.wire.claraedge.v1 import events_pb2, events_pb2_grpc
 from claraedge.wire.nvidia.clara.platform import clara_pb2, clara_pb2_grpc
 from tests.rig.certificates import Authority, Pair, free_port, install
@@ -127,6 +135,36 @@ async def test_no_method_is_open_without_the_token(site: Site) -> None:
             trailing = dict(await ended.trailing_metadata())
             assert trailing["claraedge-error"] == "unauthenticated"
             assert "`claraedge token`" in await ended.details()
+
+
+async def test_the_command_line_calls_another_machine(
+    folder: Path, authority: Authority, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clients = Authority(tmp_path / "clients")
+
+    def version(site: Site) -> str:
+        with connect(f"tls:localhost:{site.port}") as connection:
+            return platform_version(connection)
+
+    async with site_in(folder, authority) as site:
+        with pytest.raises(UnavailableError, match="CLARAEDGE_CA"):
+            await asyncio.to_thread(version, site)
+        monkeypatch.setenv("CLARAEDGE_CA", str(authority.certificate))
+        with pytest.raises(UnauthenticatedError, match="claraedge token"):
+            await asyncio.to_thread(version, site)
+        monkeypatch.setenv("CLARAEDGE_TOKEN", site.token)
+        assert await asyncio.to_thread(version, site)
+    monkeypatch.delenv("CLARAEDGE_TOKEN")
+    async with site_in(folder, authority, clients.certificate) as site:
+        pair = clients.issue("client")
+        monkeypatch.setenv("CLARAEDGE_CERTIFICATE", str(pair.certificate))
+        with pytest.raises(InvalidRequestError, match="CLARAEDGE_KEY"):
+            await asyncio.to_thread(version, site)
+        monkeypatch.setenv("CLARAEDGE_KEY", str(tmp_path / "missing"))
+        with pytest.raises(InvalidRequestError, match=r"CLARAEDGE_KEY: .*missing cannot be read"):
+            await asyncio.to_thread(version, site)
+        monkeypatch.setenv("CLARAEDGE_KEY", str(pair.key))
+        assert await asyncio.to_thread(version, site)
 
 
 async def test_the_socket_needs_no_token(site: Site) -> None:

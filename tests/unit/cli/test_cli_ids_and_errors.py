@@ -165,7 +165,7 @@ def test_where_the_daemon_is_searched_for(host, environment, user, there, target
 
 
 @pytest.mark.parametrize(
-    "text", ["box", "box:", ":80", "box:http", "box:99999", "unix:/" + "x" * 120]
+    "text", ["box", "box:", "tls:box", "tls:", ":80", "box:http", "box:99999", "unix:/" + "x" * 120]
 )
 def test_a_host_that_names_no_daemon_is_refused(text):
     with pytest.raises(InvalidRequestError):
@@ -175,7 +175,7 @@ def test_a_host_that_names_no_daemon_is_refused(text):
 def test_a_bad_host_is_a_usage_error_for_scripts(claraedge):
     answer = claraedge("list", "jobs", "--host", "box")
     assert (answer.code, answer.err) == (
-        2, "claraedge: 'box' names no daemon: give unix:/path, or host:port\n",
+        2, "claraedge: 'box' names no daemon: give unix:/path, host:port, or tls:host:port\n",
     )  # fmt: skip
 
 

@@ -17,13 +17,14 @@ import h11
 import pytest
 
 from claraedge.access import token as tokens
-from claraedge.config import HttpSettings, TlsSettings
+from claraedge.config import ApiSettings, HttpSettings, TlsSettings
 from claraedge.errors import AlreadyRunningError, ConfigurationError
 from claraedge.web.http import listener, protocol
 from tests.rig.certificates import Authority, Pair, free_port, install
 from tests.rig.pipelines import chain
 from tests.rig.waiting import eventually
 from tests.unit.web.conftest import Answer, Client, Connection, Daemon, daemon_in
+from tests.unit.web.test_guard import downloads, filled, with_file
 
 VERSION = "/nvidia.clara.platform.Clara/Version"
 PIPELINE = chain("copy")
@@ -73,10 +74,12 @@ async def site_in(
     authority: Authority | None = None,
     clients: Path | None = None,
     hosts: tuple[str, ...] = (),
+    **more: Any,
 ) -> AsyncIterator[Site]:
     """A daemon that listens on TCP; with an authority, by TLS."""
     port = free_port()
-    sections: dict[str, Any] = {"http": HttpSettings(listen=(f"{host}:{port}",), hosts=hosts)}
+    http = HttpSettings(listen=(f"{host}:{port}",), hosts=hosts)
+    sections: dict[str, Any] = {"http": http, **more}
     pair = None
     if authority is not None:
         pair = Pair(folder / "device.pem", folder / "device.key")
@@ -485,17 +488,61 @@ async def test_a_client_of_tls_that_is_refused_while_it_sends_sees_why(encrypted
 
 
 async def test_a_client_of_tls_that_leaves_ends_its_stream(encrypted: Site) -> None:
-    def requests() -> list[object]:
-        return [task for task in asyncio.all_tasks() if "run_asgi" in repr(task)]
-
     async with encrypted.http.connected() as connection:
         await connection.ask(
             "POST", "/claraedge.v1.Events/Watch", b'{"follow":{"allJobs":true}}\n',
             Content_Type="application/x-ndjson", Authorization=f"Bearer {encrypted.token}",
         )  # fmt: skip
         assert (await connection.event()).status_code == 200
-        assert requests()
-    await eventually(lambda: not requests(), "the request has ended")
+        assert downloads()
+    await eventually(lambda: not downloads(), "the request has ended")
+
+
+async def test_a_client_of_tls_that_reads_nothing_is_disconnected(
+    folder: Path, authority: Authority
+) -> None:
+    async with site_in(folder, authority=authority, api=ApiSettings(idle_seconds=1.0)) as site:
+        payload = await with_file(site.daemon)
+        async with site.http.connected() as connection:
+            await filled(connection, payload, Authorization=f"Bearer {site.token}")
+            await eventually(lambda: bool(downloads()), "the download has begun")
+            await eventually(lambda: not downloads(), "the download has ended")
+
+
+async def test_a_client_of_tls_that_reads_nothing_does_not_delay_a_stop(
+    folder: Path, authority: Authority
+) -> None:
+    async with site_in(folder, authority=authority) as site:
+        payload = await with_file(site.daemon)
+        context = site.http.connected()
+        connection = await context.__aenter__()
+        await filled(connection, payload, Authorization=f"Bearer {site.token}")
+        await eventually(lambda: bool(downloads()), "the download has begun")
+        before = asyncio.get_running_loop().time()
+    assert asyncio.get_running_loop().time() - before < 15
+    await context.__aexit__(None, None, None)
+
+
+async def test_a_client_of_tls_that_sends_no_more_is_disconnected(encrypted: Site) -> None:
+    """It ends its direction alone, as `socat` does; that ends its call, as without TLS."""
+
+    def converse() -> bytes:
+        with socket.create_connection(("127.0.0.1", encrypted.http.port), timeout=20) as plain:
+            assert encrypted.authority is not None
+            tls = encrypted.authority.trusted().wrap_socket(plain, server_hostname="localhost")
+            body = b'{"follow":{"allJobs":true}}\n'
+            tls.sendall(
+                b"POST /claraedge.v1.Events/Watch HTTP/1.1\r\nHost: localhost\r\n"
+                b"Content-Type: application/x-ndjson\r\nContent-Length: %d\r\n"
+                b"Authorization: Bearer %s\r\n\r\n" % (len(body), encrypted.token.encode()) + body
+            )
+            answer = tls.recv(65536)
+            with suppress(OSError):  # data that was on its way
+                tls.unwrap()
+            return answer
+
+    assert (await asyncio.to_thread(converse)).startswith(b"HTTP/1.1 200 ")
+    await eventually(lambda: not downloads(), "the request has ended")
 
 
 # --- addresses ------------------------------------------------------------------------------------

@@ -90,6 +90,7 @@ class _Watcher:
             raise
         finally:
             self._half_closed = True
+            self._under_way.clear()
             self._said.set()
 
     async def events(self, idle: float) -> AsyncGenerator[wire.WatchResponse, None]:
@@ -141,7 +142,8 @@ class _Watcher:
                     f"the client acknowledged nothing for {idle:g} s; the watch is ended. Watch"
                     f" again after the last number that was taken in"
                 )
-        self._under_way.append(event.number)
+        if not self._half_closed:  # nothing would ever be acknowledged
+            self._under_way.append(event.number)
         yield wire.WatchResponse(event=_event(event, self._position(event.number)))
 
     async def _something(self, number: int) -> None:

@@ -22,6 +22,7 @@ from claraedge.access.token import Token
 from claraedge.api.answers import Context, abort, answer_of
 from claraedge.api.transport.callers import check_caller
 from claraedge.api.transport.idle import IdleLimit
+from claraedge.api.transport.paging import page_of
 from claraedge.api.transport.slots import CallKind, Slots, kind_of
 from claraedge.errors import (
     CallTimeoutError,
@@ -178,10 +179,11 @@ def _answer_stream(
         begun = False
         with IdleLimit(limits.idle) as idle:
             try:
-                async with aclosing(call(request)) as messages:
-                    async for message in messages:
-                        await _send(message, context, idle)
-                        begun = True
+                with page_of(context):
+                    async with aclosing(call(request)) as messages:
+                        async for message in messages:
+                            await _send(message, context, idle)
+                            begun = True
             except Exception as error:  # noqa: BLE001 - as above
                 message = await answer_of(error, response, context, may_answer=not begun)
                 await _send(message, context, idle)

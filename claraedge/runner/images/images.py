@@ -23,6 +23,8 @@ _PASSING = re.compile(
     re.I,
 )
 _LARGEST_PORT = 65535
+#: Unix seconds; the calendar of JSON ends there.
+_YEAR_10000 = 253402300800
 _LARGEST_SIZE = 2**63 - 1
 _LONGEST_REASON = 500
 
@@ -125,9 +127,10 @@ def _config(fields: Mapping[str, object]) -> Mapping[str, object]:
 def _created(value: object) -> float:
     """Returns Unix seconds; 0 for an image without a time, or with one outside of the calendar."""
     try:
-        return max(0.0, datetime.fromisoformat(_text(value)).timestamp())
+        time = datetime.fromisoformat(_text(value)).timestamp()
     except (ValueError, OverflowError, OSError):
         return 0.0
+    return time if 0 <= time < _YEAR_10000 else 0.0
 
 
 def _size(value: object) -> int:

@@ -40,6 +40,7 @@ class _Stream:
     codec: Codec
     framing: Framing
     content_type: str
+    sign_of_life: bytes = b""
 
     @property
     def streams_errors(self) -> bool:
@@ -108,12 +109,7 @@ class Gateway:
         yield message
 
     async def _stream(self, method: Method, request: Request, reply: Reply) -> None:
-        if request.http_version == "1.0":  # the end of its bodies is that of the connection
-            raise invalid(
-                f"{method.path} streams, and HTTP/1.0 cannot tell a part of a stream from the"
-                " whole; use HTTP/1.1",
-                505,
-            )
+        request.refuse_old()
         form = _form(method, request.headers)
         try:
             form.check(request.headers)

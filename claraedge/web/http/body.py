@@ -58,7 +58,7 @@ class Body:
         self._idle = idle
         self._message_due: float | None = None
         self._may_be_silent = False
-        self._ended = False
+        self._end = asyncio.Event()
 
     def expect(self, *, message: bool, silence: bool = False) -> None:
         """Says what follows: the rest of a message that has begun, or the next one.
@@ -74,7 +74,7 @@ class Body:
     async def parts(self) -> AsyncGenerator[bytes, None]:
         """Yields the body as it arrives. Raises ClientGoneError, HttpError."""
         loop = asyncio.get_running_loop()
-        while not self._ended:
+        while not self._end.is_set():
             limit = self._message_due or loop.time() + self._idle
             try:
                 async with asyncio.timeout_at(None if self._may_be_silent else limit) as bound:
@@ -90,7 +90,8 @@ class Body:
                 ) from None
             if event["type"] == "http.disconnect":
                 raise ClientGoneError
-            self._ended = not event.get("more_body", False)
+            if not event.get("more_body", False):
+                self._end.set()
             yield event.get("body", b"")
 
     async def whole(self, limit: int, place: MessagePlace) -> bytes:
@@ -105,7 +106,8 @@ class Body:
         return bytes(body)
 
     async def gone(self) -> None:
-        """Returns when the client has closed its connection. Call it after the end of the body."""
+        """Returns when the client has closed its connection, after it has sent the whole body."""
+        await self._end.wait()
         while (await self._receive())["type"] != "http.disconnect":
             pass
 

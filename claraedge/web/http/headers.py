@@ -22,6 +22,11 @@ class Headers:
             raise invalid(f"the header {name} was sent {len(values)} times; send it once")
         return values[0].decode("latin-1").strip() if values else None
 
+    def all(self, name: str) -> str | None:
+        """Returns the values of a header that is a list, joined by commas; None: none was sent."""
+        values = [value.decode("latin-1") for key, value in self._lines if key == name.encode()]
+        return ", ".join(values) if values else None
+
     @property
     def content_type(self) -> str:
         """The type of the body in lower case, without parameters; empty if it was not sent."""

@@ -29,6 +29,7 @@ class Reply:
     def __init__(self, scope: Scope, send: Send, idle: float) -> None:
         """`idle`: seconds to wait for the client to read what was sent."""
         self._connection = scope["state"]
+        self._is_head = scope["method"] == "HEAD"
         self.begun = False
         """Whether the status was sent, so that it cannot change any more."""
         self._send = send
@@ -45,12 +46,15 @@ class Reply:
     async def begin(
         self, content_type: str, *, status: int = 200, headers: Mapping[str, str] | None = None
     ) -> None:
-        """Sends the status and the headers."""
+        """Sends the status and the headers. Raises ClientGoneError after those of a HEAD."""
         known = {**_ALWAYS, "content-type": content_type, "date": formatdate(usegmt=True)}
         known |= {name.lower(): value for name, value in (headers or {}).items()}
         lines = [(name.encode(), value.encode("latin-1")) for name, value in known.items()]
         self.begun = True
         await self._sent({"type": "http.response.start", "status": status, "headers": lines})
+        if self._is_head:  # nobody reads the rest
+            await self._sent({"type": "http.response.body", "body": b"", "more_body": False})
+            raise ClientGoneError
 
     async def part(self, data: bytes) -> None:
         """Sends a part of the body; returns when there is room for the next one.

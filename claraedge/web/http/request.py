@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TypeAlias
 
 from claraedge.web.http.body import Body
+from claraedge.web.http.failures import excerpt, invalid
 from claraedge.web.http.headers import Headers
 from claraedge.web.http.reply import Reply
 
@@ -31,6 +32,15 @@ class Request:
     """`http`, or `https` with TLS."""
     caller: str
     """The address of the client, for logs; empty for one of the Unix socket."""
+
+    def refuse_old(self) -> None:
+        """Raises HttpError for HTTP/1.0, where the end of a body is that of the connection."""
+        if self.http_version == "1.0":
+            raise invalid(
+                f"{excerpt(self.path)} streams, and HTTP/1.0 cannot tell a part of a stream from"
+                " the whole; use HTTP/1.1",
+                505,
+            )
 
 
 #: Answers a request. Raises HttpError, ClaraedgeError, ClientGoneError.

@@ -39,6 +39,8 @@ class Template:
         self.verb = f":{verb}" if verb else ""
         self._parts = [*parents, last]
         self._has_rest = last.endswith(f"{_REST}}}")
+        self._colons = None if verb or self._has_rest else last
+        """The variable that contains no colon, since a verb would follow it."""
         self.rank = [(_REST in part, part.startswith("{")) for part in self._parts] + [
             (not verb, False)
         ]
@@ -64,9 +66,9 @@ class Template:
         found = {}
         for part, value in zip(self._parts, values, strict=True):
             if not part.startswith("{"):
-                if part != value:
+                if part != value and part != _decoded(value):
                     return None
-            elif not value:
+            elif not value or (part is self._colons and ":" in value):
                 return None
             else:
                 found[_variable(part)] = value
@@ -99,7 +101,7 @@ class Router:
             route = methods.get("GET" if head else method)
             if route is not None:
                 return route, parameters
-            allowed += methods
+            allowed += [*methods, *(["HEAD"] if "GET" in methods else [])]
         if not allowed:
             raise refused(
                 NotSupportedError(
@@ -116,7 +118,7 @@ class Router:
         )
 
     def _fitting(self, path: str) -> Iterable[tuple[Mapping[str, Route], Mapping[str, str]]]:
-        if path in self._routes:
+        if path in self._routes and "{" not in path:
             yield self._routes[path], {}
         segments = path.removeprefix("/").split("/")
         for text, template in self._templates:

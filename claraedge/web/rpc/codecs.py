@@ -26,6 +26,7 @@ _CONVERTERS = Threads(2, "json")
 #: Bytes from which a message is decoded in a thread, so that other calls do not wait for it.
 _LARGE = 64 * 1024
 _DEPTH = 64
+_ENDS = {ord(end): f"\\u{ord(end):04x}" for end in "\x85\u2028\u2029"}
 #: What the conversion of JSON raises. SystemError: of protobuf, for half a character in a name.
 WRONG = (
     json_format.Error,
@@ -132,6 +133,14 @@ def _parsed(body: bytes, kind: type[Message]) -> bytes:
     return written(json_value(body), kind)
 
 
+def json_text(value: Any) -> bytes:
+    """Returns JSON in one line, without the line's end.
+
+    Characters at which some programs end a line are escaped: only JSON allows them in a string.
+    """
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":")).translate(_ENDS).encode()
+
+
 def _checked(message: bytes) -> bytes:
     if len(message) > MESSAGE:
         raise too_large(MESSAGE)
@@ -153,5 +162,4 @@ def why(error: Exception) -> str:
 
 
 def _printed(message: bytes, kind: type[Message]) -> bytes:
-    value = json_format.MessageToDict(kind.FromString(message))
-    return json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode()
+    return json_text(json_format.MessageToDict(kind.FromString(message)))

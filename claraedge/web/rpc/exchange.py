@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable, Coroutine
+from collections.abc import AsyncGenerator, Callable, Coroutine, Mapping
 from contextlib import aclosing
 from functools import partial
 from typing import Any, Protocol, TypeVar
 
+from claraedge import paging
 from claraedge.errors import NAME_KEY, ClaraedgeError
 from claraedge.web.http.body import Body, ClientGoneError
 from claraedge.web.http.deadlines import deadline
@@ -18,6 +19,10 @@ from claraedge.web.rpc.methods import Method
 from claraedge.web.rpc.upstream import Upstream, UpstreamCall
 
 T = TypeVar("T")
+
+#: Seconds until the head of a stream is sent without an answer, and between two signs of life.
+#: Clients and proxies end a connection on which nothing comes for a minute or so.
+_FIRST, _LIFE = 1.0, 30.0
 
 
 class Form(Protocol):
@@ -30,6 +35,10 @@ class Form(Protocol):
     @property
     def streams_errors(self) -> bool:
         """Whether a failure is always in the body, and the HTTP status is 200, as with Connect."""
+
+    @property
+    def sign_of_life(self) -> bytes:
+        """A part of the body that means nothing, for streams in which little happens."""
 
     async def part(self, answer: bytes) -> bytes:
         """Returns the part of the body for an answer; empty if it has none."""
@@ -50,6 +59,16 @@ class Exchange:
         self._body = body
         self._reply = reply
         self._until = until
+        self._metadata: Mapping[str, str] = {}
+
+    def paged(self, size: str, token: str) -> Exchange:
+        """Returns the same call for one page of its list.
+
+        `token`: that of the page, or empty for the first one.
+        """
+        other = Exchange(self._upstream, self._method, self._body, self._reply, self._until)
+        other._metadata = {paging.SIZE: size, paging.AFTER: token}
+        return other
 
     async def one(self, requests: AsyncGenerator[bytes, None]) -> bytes:
         """Sends `requests`, and returns the only answer. Raises HttpError, ClientGoneError."""
@@ -83,18 +102,23 @@ class Exchange:
         `requests`: messages as protobuf; they end at the end of the body. Raises HttpError,
         ClientGoneError.
         """
-        async with self._upstream.call(self._method, self._until) as call:
-            receiving = asyncio.create_task(self._pass_requests(call, requests))
+        async with self._upstream.call(self._method, self._until, self._metadata) as call:
             reading = asyncio.create_task(read(call))
+            writing = asyncio.create_task(self._pass_requests(call, requests))
+            watching = asyncio.create_task(self._body.gone())
+            tasks = {reading, writing, watching}
             try:
-                await asyncio.wait({receiving, reading}, return_when=asyncio.FIRST_COMPLETED)
+                await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+                if writing.done() and not reading.done():
+                    writing.result()
+                    await asyncio.wait({reading, watching}, return_when=asyncio.FIRST_COMPLETED)
                 if not reading.done():
-                    receiving.result()  # raises: it ends only by a failure, or with its client
+                    raise ClientGoneError
                 return await reading
             finally:
-                receiving.cancel()
-                reading.cancel()
-                await asyncio.gather(receiving, reading, return_exceptions=True)
+                for task in tasks:
+                    task.cancel()
+                await asyncio.gather(*tasks, return_exceptions=True)
 
     async def _only_answer(self, call: UpstreamCall) -> bytes:
         answer = await call.read()
@@ -107,25 +131,36 @@ class Exchange:
     async def _pass_requests(
         self, call: UpstreamCall, requests: AsyncGenerator[bytes, None]
     ) -> None:
-        """Passes requests on, then waits until the client has gone.
-
-        Raises HttpError, or ClientGoneError.
-        """
+        """Passes requests on. Raises HttpError, ClientGoneError."""
         async with aclosing(requests):
             async for message in requests:
                 await call.write(message)
         await call.done_writing()
-        await self._body.gone()
-        raise ClientGoneError
 
     async def _pass_answers(self, form: Form, call: UpstreamCall) -> None:
-        while (answer := await call.read()) is not None:
+        while (answer := await self._next(form, call)) is not None:
             if not self._reply.begun:
                 failure = of_answer(await decoded(answer, self._method.response))
                 if failure is not None:
                     raise failure
                 await self._reply.begin(form.content_type)
             await self._reply.part(await form.part(answer))
+
+    async def _next(self, form: Form, call: UpstreamCall) -> bytes | None:
+        """Returns the next answer; until it comes, sends what shows that the stream is open."""
+        if not form.sign_of_life:
+            return await call.read()
+        reading = asyncio.create_task(call.read())
+        try:
+            wait = _LIFE if self._reply.begun else _FIRST
+            while not (await asyncio.wait({reading}, timeout=wait))[0]:
+                if not self._reply.begun:
+                    await self._reply.begin(form.content_type)
+                await self._reply.part(form.sign_of_life)
+                wait = _LIFE
+            return await reading
+        finally:
+            reading.cancel()
 
 
 async def end_with(form: Form, reply: Reply, failure: HttpError) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -34,6 +34,7 @@ _OPTIONS = [
 ]
 
 
+_NONE: Mapping[str, str] = {}
 #: What a call raises that has ended. gRPC lets errors of its core through where the call ends while
 #: a message is sent.
 _ENDED = (grpc.RpcError, grpc.aio.BaseError, asyncio.InvalidStateError)
@@ -56,6 +57,8 @@ class UpstreamCall:
 
     def __init__(self, call: Any, until: float | None) -> None:
         """`until`: its deadline, by the clock of the event loop."""
+        self.trailing: Mapping[str, str] = {}
+        """The trailing metadata of a call that has ended; empty before."""
         self._call = call
         self._until = until
 
@@ -89,9 +92,10 @@ class UpstreamCall:
 
     async def _end(self) -> None:
         code = await self._call.code()
+        trailing = dict(await self._call.trailing_metadata() or ())
+        self.trailing = trailing
         if code is grpc.StatusCode.OK:
             return
-        trailing = dict(await self._call.trailing_metadata() or ())
         if self._is_late and code in _LATE and NAME_KEY not in trailing:
             code = grpc.StatusCode.DEADLINE_EXCEEDED
         text = await self._call.details() or ""
@@ -122,7 +126,9 @@ class Upstream:
         await asyncio.gather(*(channel.close() for channel in self._channels))
 
     @asynccontextmanager
-    async def call(self, method: Method, until: float | None) -> AsyncGenerator[UpstreamCall, None]:
+    async def call(
+        self, method: Method, until: float | None, metadata: Mapping[str, str] = _NONE
+    ) -> AsyncGenerator[UpstreamCall, None]:
         """Opens a call, and cancels it if it has not ended when the context is left.
 
         `until`: its deadline, by the clock of the event loop.
@@ -131,7 +137,7 @@ class Upstream:
         channel = self._channel()
         self._channels[channel] += 1
         opened: Any = channel.stream_stream(method.path)  # without converters: bytes
-        call = opened(timeout=left)
+        call = opened(timeout=left, metadata=tuple(metadata.items()))
         try:
             yield UpstreamCall(call, until)
         finally:

@@ -13,9 +13,10 @@ from claraedge.web.http.deadlines import until
 from claraedge.web.http.failures import excerpt, invalid
 from claraedge.web.http.reply import Reply
 from claraedge.web.http.request import Request
+from claraedge.web.rpc.codecs import json_text
 from claraedge.web.rpc.exchange import Exchange
 from claraedge.web.rpc.upstream import Upstream
-from claraedge.web.v1.forms import EventForm, LineForm, accepted, written
+from claraedge.web.v1.forms import EventForm, LineForm, accepted
 from claraedge.web.v1.readable import printed
 from claraedge.web.v1.requests import field_values
 from claraedge.web.v1.rules import Rule
@@ -34,7 +35,8 @@ class Events:
 
     async def __call__(self, request: Request, reply: Reply) -> None:
         """Sends all changes, or those that the fields of `Follow` in the query select."""
-        form = accepted(request.headers.get("accept"), [_WatchEvents, _EventLines])(self._rule)
+        request.refuse_old()
+        form = accepted(request.headers.all("accept"), [_WatchEvents, _EventLines])(self._rule)
         message = _watch(request.query, request.headers.get("last-event-id"))
         end = until(request.headers)
         exchange = Exchange(self._upstream, self._rule.method, request.body, reply, end)
@@ -53,13 +55,19 @@ def _watch(query: Sequence[tuple[str, str]], last: str | None) -> bytes:
 
     `last`: the id of the last event that the client has.
     """
-    follow = events_pb2.Follow()
     wanted = [(name, value) for name, value in query if name != _AFTER]
-    after = last or next((value for name, value in query if name == _AFTER), None)
-    if wanted:
-        follow = field_values(events_pb2.Follow, wanted)
-    else:
+    afters = [value for name, value in query if name == _AFTER]
+    if len(afters) > 1 or any(name.startswith(f"{_AFTER}.") for name, _ in wanted):
+        raise invalid(f"{_AFTER} is the id of one event, EPOCH-NUMBER; send it once")
+    after = last or (afters[0] if afters else None)
+    follow = field_values(events_pb2.Follow, wanted)
+    if not wanted:
         follow.all_jobs = follow.pipelines = follow.inbox = True
+    elif not (follow.job_ids or follow.all_jobs or follow.pipelines or follow.inbox):
+        raise invalid(
+            "the query selects no events; send allJobs=true, pipelines=true, inbox=true or jobIds,"
+            " or no field for all events"
+        )
     if after is not None:
         found = _POSITION.fullmatch(after)
         if found is None or int(found[2]) >= 2**64:
@@ -90,7 +98,7 @@ class _WatchEvents(EventForm):
         # A browser that lost its connection within a snapshot has to get the whole of it again.
         snapshot = kind == "event" and message.event.snapshot
         id_ = f"id: {position.epoch}-{position.number}\n" if position.epoch and not snapshot else ""
-        return f"{id_}event: {name}\n".encode() + b"data: " + written(value) + b"\n\n"
+        return f"{id_}event: {name}\n".encode() + b"data: " + json_text(value) + b"\n\n"
 
 
 class _EventLines(LineForm):

@@ -3,34 +3,28 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
-from typing import Any
+from collections.abc import Iterable, Mapping, Sequence
 
 from google.protobuf.descriptor import FieldDescriptor
 
 from claraedge.errors import InvalidRequestError
 from claraedge.web.http.failures import HttpError, excerpt, refused
-from claraedge.web.rpc.codecs import off_loop
+from claraedge.web.rpc.codecs import json_text, off_loop
 from claraedge.web.v1.readable import printed
 from claraedge.web.v1.rules import Rule
 
 JSON = "application/json"
 
 
-def written(value: Any) -> bytes:
-    """Returns JSON in one line, without the line's end."""
-    return json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode()
-
-
-def elements(rule: Rule, answer: bytes) -> Sequence[Any]:
+def elements(rule: Rule, answer: bytes) -> Sequence[bytes]:
     """Returns the elements of a list that an answer contains, as readable JSON."""
     value = printed(rule.method.response.FromString(answer))
     if rule.response is None:
-        return [value]
+        return [json_text(value)]
     content = value.get(rule.response.json_name)
     if rule.response.is_repeated:
-        return content or []
-    return [] if content is None else [content]
+        return [json_text(one) for one in content or []]
+    return [] if content is None else [json_text(content)]
 
 
 class ListForm:
@@ -38,6 +32,7 @@ class ListForm:
 
     content_type = JSON
     streams_errors = False
+    sign_of_life = b""
 
     def __init__(self, rule: Rule) -> None:
         self._rule = rule
@@ -47,11 +42,11 @@ class ListForm:
         found = await off_loop(len(answer), elements, self._rule, answer)
         return b"".join(map(self.frame, found))
 
-    def frame(self, element: Any) -> bytes:
+    def frame(self, element: bytes) -> bytes:
         """Returns one element as part of the body."""
         separator = b",\n" if self._begun else b"[\n"
         self._begun = True
-        return separator + written(element)
+        return separator + element
 
     def end(self, failure: HttpError | None) -> bytes:
         if failure is not None:
@@ -64,8 +59,8 @@ class LineForm(ListForm):
 
     content_type = "application/x-ndjson"
 
-    def frame(self, element: Any) -> bytes:
-        return written(element) + b"\n"
+    def frame(self, element: bytes) -> bytes:
+        return element + b"\n"
 
     def end(self, failure: HttpError | None) -> bytes:
         return b"" if failure is None else b'{"error":' + failure.text + b"}\n"
@@ -78,9 +73,10 @@ class EventForm(ListForm):
     """
 
     content_type = "text/event-stream"
+    sign_of_life = b":\n\n"
 
-    def frame(self, element: Any) -> bytes:
-        return b"data: " + written(element) + b"\n\n"
+    def frame(self, element: bytes) -> bytes:
+        return b"data: " + element + b"\n\n"
 
     def end(self, failure: HttpError | None) -> bytes:
         if failure is None:
@@ -93,8 +89,8 @@ class TextForm(ListForm):
 
     content_type = "text/plain; charset=utf-8"
 
-    def frame(self, element: Any) -> bytes:
-        text: str = element
+    def frame(self, element: bytes) -> bytes:
+        text: str = json.loads(element)
         return text.encode("utf-8", "replace")
 
     def end(self, failure: HttpError | None) -> bytes:
@@ -133,8 +129,11 @@ def accepted(accept: str | None, forms: Sequence[type[ListForm]]) -> type[ListFo
     Raises HttpError if it accepts none.
     """
     types = [form.content_type.partition(";")[0] for form in forms]
-    best = max(types, key=lambda kind: _quality(accept or "*/*", kind))
-    if not _quality(accept or "*/*", best):
+    ranges: dict[str, float] = {}
+    for name, quality in _ranges(accept or "*/*"):
+        ranges.setdefault(name, quality)
+    best = max(types, key=lambda kind: _quality(ranges, kind))
+    if not _quality(ranges, best):
         raise refused(
             InvalidRequestError(
                 f"the request accepts {excerpt(accept or '')} only; this path has"
@@ -145,13 +144,10 @@ def accepted(accept: str | None, forms: Sequence[type[ListForm]]) -> type[ListFo
     return forms[types.index(best)]
 
 
-def _quality(accept: str, kind: str) -> float:
-    """Returns how well an Accept header fits a type, 0 to 1; the most specific range counts."""
-    ranges = (kind, f"{kind.partition('/')[0]}/*", "*/*")
-    found: dict[str, float] = {}
-    for name, quality in _ranges(accept):
-        found.setdefault(name, quality)
-    return next((found[name] for name in ranges if name in found), 0.0)
+def _quality(ranges: Mapping[str, float], kind: str) -> float:
+    """Returns how well a type is accepted, 0 to 1; the most specific range counts."""
+    names = (kind, f"{kind.partition('/')[0]}/*", "*/*")
+    return next((ranges[name] for name in names if name in ranges), 0.0)
 
 
 def _ranges(accept: str) -> Iterable[tuple[str, float]]:

@@ -3,12 +3,14 @@
 It is the canonical JSON of proto3 (protobuf.dev/programming-guides/json) with these differences:
 
 - `Identifier` is its string, and Clara's `Timestamp` a time by RFC 3339;
-- headers, and fields that exist for older clients only (`deprecated`), are left out;
+- fields that exist for older clients only (`deprecated`) are left out, and so are headers; what the
+  header of an answer says to people is its field `warnings`;
 - answers contain fields that have their default value.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
 from functools import cache
@@ -29,6 +31,8 @@ _HEADERS = {
 }
 #: Messages whose canonical JSON is no object with their fields.
 _OWN_JSON = "google.protobuf."
+_WARNINGS = "warnings"
+_RFC3339 = re.compile(r"\d{4}-\d\d-\d\d[Tt]\d\d:\d\d:\d\d(\.\d+)?([Zz]|[+-]\d\d:\d\d)", re.ASCII)
 _EPOCH = datetime(1, 1, 1, tzinfo=UTC)
 _SECOND = timedelta(seconds=1)
 
@@ -48,20 +52,21 @@ def is_text(field: FieldDescriptor) -> bool:
 def printed(message: Message) -> dict[str, Any]:
     """Returns a message as readable JSON."""
     value = json_format.MessageToDict(message, always_print_fields_with_no_presence=True)
-    return _printed(value, descriptor(type(message)))
+    found = _printed(value, descriptor(type(message)))
+    warnings = value.get("header", {}).get("messages")
+    return {**found, _WARNINGS: warnings} if warnings else found
 
 
 def canonical(value: Any, kind: Descriptor) -> Any:
     """Returns the canonical JSON of readable JSON. Raises ValueError."""
     if not isinstance(value, dict):
         return value  # the conversion to protobuf refuses it
-    fields = _fields(kind)
-    found = {}
+    found: dict[str, Any] = {}
     for name, content in value.items():
-        field = fields.get(name)
-        if field is None:
-            raise ValueError(f'{kind.name} has no field "{name}"')
-        found[name] = _converted(content, field, _canonical_value)
+        field = field_of(kind, name)
+        if field.json_name in found:
+            raise ValueError(f'"{field.json_name}" occurs twice')
+        found[field.json_name] = _converted(content, field, _canonical_value)
     return found
 
 
@@ -93,7 +98,7 @@ def _converted(
 ) -> Any:
     """Converts the value of a field, or each value of a list or map."""
     kind = field.message_type
-    if kind is None:
+    if kind is None or content is None:
         return content
     if kind.GetOptions().map_entry:
         values = kind.fields_by_name["value"]
@@ -124,16 +129,19 @@ def _canonical_value(content: Any, kind: Descriptor) -> Any:
 
 
 def _time(seconds: int) -> str:
-    return (_EPOCH + timedelta(seconds=seconds)).isoformat().replace("+00:00", "Z")
+    try:
+        return (_EPOCH + timedelta(seconds=seconds)).isoformat().replace("+00:00", "Z")
+    except OverflowError:
+        return "9999-12-31T23:59:59Z"
 
 
 def _seconds(text: Any) -> int:
     try:
-        time = datetime.fromisoformat(text)
-        if time.tzinfo is None:
+        if not _RFC3339.fullmatch(text):
             raise ValueError
-        return (time - _EPOCH) // _SECOND
+        return (datetime.fromisoformat(text.upper()) - _EPOCH) // _SECOND
     except (TypeError, ValueError):
         raise ValueError(
-            f"{str(text)[:40]!r} is no time by RFC 3339, such as 2026-11-30T12:00:00Z"
+            f"{str(text)[:40]!r} is no time by RFC 3339, such as 2026-11-30T12:00:00Z or"
+            " 2026-11-30T14:00:00+02:00; write + as %2B in a query"
         ) from None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 from asyncio import Semaphore
 from collections.abc import AsyncGenerator, Iterable, Mapping, Sequence
+from contextlib import aclosing
 from typing import Any, TypeVar
 
 from google.protobuf.descriptor import Descriptor, FieldDescriptor
@@ -25,6 +26,8 @@ M = TypeVar("M", bound=Message)
 _JSON, _NDJSON = "application/json", "application/x-ndjson"
 #: Bytes of the content of a file in one message.
 _CHUNK = 1024 * 1024
+#: The most elements of a list in a JSON body.
+_LONGEST = 10_000
 
 
 class RequestReader:
@@ -36,6 +39,8 @@ class RequestReader:
         self._places = places
         self._kind = rule.method.request
         self._descriptor = descriptor(rule.method.request)
+        is_content = rule.body and not rule.has_json_body
+        self._content = fields_on(self._descriptor, rule.body) if is_content else None
 
     async def all(
         self, request: Request, query: Sequence[tuple[str, str]]
@@ -46,16 +51,14 @@ class RequestReader:
         """
         fields = self._fields(request.parameters.items(), query)
         if self._rule.has_json_body:
-            async for value, size in self._values(request):
-                yield await off_loop(size, self._message, value, fields)
+            messages = self._from_json(request, fields)
         elif self._rule.body:
-            async for message in self._content(request, fields):
-                yield message
+            messages = self._from_content(request, fields)
         else:
-            with contextlib.closing(MessagePlace(self._places)) as place:
-                if await request.body.whole(LIMIT, place):
-                    raise invalid(f"{request.method} {request.path} has no body; send none")
-            yield self._message({}, fields)
+            messages = self._from_nothing(request, fields)
+        async with aclosing(messages):
+            async for message in messages:
+                yield message
 
     # --- fields of the path and the query -----------------------------------------------------
 
@@ -71,6 +74,8 @@ class RequestReader:
             )
         try:
             for name, text in [*variables, *query]:
+                if fields_on(self._descriptor, name) == self._content:
+                    raise ValueError(f'"{name}" is the body of the request')
                 _put(found, self._descriptor, name, text)
         except ValueError as error:
             raise invalid(
@@ -80,9 +85,13 @@ class RequestReader:
 
     def _message(self, value: Any, fields: Mapping[str, Any]) -> bytes:
         """Returns a message from readable JSON and the fields of the path."""
-        kind = self._descriptor
         try:
-            whole = canonical(_joined(value, fields), kind)
+            if not isinstance(value, dict):
+                raise ValueError("it is no JSON object")
+            whole = canonical(value, self._descriptor)
+            for name, content in canonical(fields, self._descriptor).items():
+                if whole.setdefault(name, content) != content:
+                    raise ValueError(f'"{name}" differs from that of the path; leave it out')
         except WRONG as error:
             raise refused(
                 UndecodableRequestError(
@@ -94,41 +103,60 @@ class RequestReader:
 
     # --- bodies -------------------------------------------------------------------------------
 
-    async def _values(self, request: Request) -> AsyncGenerator[tuple[Any, int], None]:
-        """Yields the JSON values of a body, each with the bytes of its text, or of the whole body.
+    async def _from_nothing(
+        self, request: Request, fields: dict[str, Any]
+    ) -> AsyncGenerator[bytes, None]:
+        with contextlib.closing(MessagePlace(self._places)) as place:
+            if await request.body.whole(LIMIT, place):
+                raise invalid(f"{request.method} {excerpt(request.path)} has no body; send none")
+        yield self._message({}, fields)
 
-        An empty body is an empty object.
-        """
+    async def _from_json(
+        self, request: Request, fields: dict[str, Any]
+    ) -> AsyncGenerator[bytes, None]:
         kind = request.headers.content_type
-        if request.headers.get("content-encoding") not in (None, "identity"):
-            raise _unsupported("the body has a Content-Encoding; send it as it is")
         if kind == _NDJSON and self._rule.method.client_streaming:
+            _refuse_encoding(request)
             lines = Lines(LIMIT)
             with contextlib.closing(MessagePlace(self._places)) as place:
                 async for part in request.body.parts():
                     for line in lines.feed(part):
-                        yield json_value(line), len(line)
+                        yield await off_loop(len(line), self._from_line, line, fields)
                     request.body.expect(message=lines.kept > 0)
                     await place.keep(lines.kept)
                 for line in lines.finish():
-                    yield json_value(line), len(line)
+                    yield await off_loop(len(line), self._from_line, line, fields)
             return
         with contextlib.closing(MessagePlace(self._places)) as place:
+            _refuse_encoding(request)
             body = await request.body.whole(LIMIT, place)
             if body and kind != _JSON:
                 raise _unsupported(
                     f"the Content-Type is {excerpt(kind) or 'missing'}; send {_JSON}", kind=_JSON
                 )
-            value = await off_loop(len(body), json_value, body)
-            if not (isinstance(value, list) and self._rule.method.client_streaming):
-                value = [value]
-            for one in value:
-                yield one, len(body)
+            messages = await off_loop(len(body), self._from_text, body, fields)
+        for message in messages:
+            yield message
 
-    async def _content(
+    def _from_line(self, line: bytes, fields: Mapping[str, Any]) -> bytes:
+        return self._message(json_value(line), fields)
+
+    def _from_text(self, body: bytes, fields: Mapping[str, Any]) -> Sequence[bytes]:
+        """Returns the messages of a JSON object, or of a list of them."""
+        value = json_value(body)
+        if not (isinstance(value, list) and self._rule.method.client_streaming):
+            return [self._message(value, fields)]
+        if len(value) > _LONGEST:
+            raise invalid(
+                f"the list has {len(value)} elements; send at most {_LONGEST}, or {_NDJSON}"
+            )
+        return [self._message(one, fields) for one in value]
+
+    async def _from_content(
         self, request: Request, fields: dict[str, Any]
     ) -> AsyncGenerator[bytes, None]:
         """Yields messages with the body as the content of one of their fields."""
+        _refuse_encoding(request)
         path = self._rule.body
         field = fields_on(self._descriptor, path)[-1]
         if field.type == FieldDescriptor.TYPE_STRING:
@@ -139,14 +167,15 @@ class RequestReader:
                 except UnicodeDecodeError:
                     raise invalid("the body is not UTF-8; save the text as UTF-8") from None
                 _put(fields, self._descriptor, path, text)
-                yield await off_loop(len(body), self._message, {}, fields)
+                message = await off_loop(len(body), self._message, {}, fields)
+            yield message
             return
-        message = self._kind.FromString(self._message({}, fields))
+        first = self._kind.FromString(self._message({}, fields))
         async for part in request.body.parts():
             for start in range(0, max(len(part), 1), _CHUNK):
-                setattr(message, path, part[start : start + _CHUNK])
-                yield message.SerializeToString()
-                message.Clear()
+                setattr(first, path, part[start : start + _CHUNK])
+                yield first.SerializeToString()
+                first.Clear()
 
 
 def field_values(kind: type[M], query: Sequence[tuple[str, str]]) -> M:
@@ -172,7 +201,10 @@ def _put(target: dict[str, Any], kind: Descriptor, path: str, text: str) -> None
         key = path.split(".", len(fields))[len(fields) :]
         if not key:
             raise ValueError(f'"{path}" is a map; write {path}.KEY=VALUE')
-        target.setdefault(name, {})[key[0]] = text
+        entries = target.setdefault(name, {})
+        if key[0] in entries:
+            raise ValueError(f'"{path}" occurs twice')
+        entries[key[0]] = text
     elif not is_text(last):
         raise ValueError(f'"{path}" is a message; name one of its fields: {path}.FIELD')
     elif last.is_repeated:
@@ -191,14 +223,9 @@ def _scalar(field: FieldDescriptor, text: str) -> Any:
     return text
 
 
-def _joined(value: Any, fields: Mapping[str, Any]) -> Any:
-    """Returns a value of a body with the fields of the path. Raises ValueError."""
-    if not isinstance(value, dict):
-        raise ValueError("it is no JSON object")
-    for name, content in fields.items():
-        if value.get(name, content) != content:
-            raise ValueError(f'"{name}" differs from that of the path; leave it out')
-    return {**value, **fields}
+def _refuse_encoding(request: Request) -> None:
+    if request.headers.get("content-encoding") not in (None, "identity"):
+        raise _unsupported("the body has a Content-Encoding; send it as it is")
 
 
 def _unsupported(text: str, kind: str | None = None) -> HttpError:

@@ -9,8 +9,8 @@ from google.protobuf.descriptor import Descriptor, FieldDescriptor
 
 from claraedge.web.http.router import Template
 from claraedge.web.rpc.methods import Method, descriptor
-from claraedge.web.v1.readable import field_of
-from claraedge.wire.http_rules import RULES
+from claraedge.web.v1.readable import field_of, is_text
+from claraedge.wire.http_rules import ONE_OBJECT, RULES, WITH_PAGES
 
 _ALL = "*"
 
@@ -28,6 +28,13 @@ class Rule:
     """`*`: the request as JSON; the field whose content is the body; empty: no body."""
     response: FieldDescriptor | None
     """The field that is sent; None: the whole answer."""
+    has_pages: bool = False
+    """Whether a request may ask for one page of the list."""
+    varying: FieldDescriptor | None = None
+    """The field that differs from answer to answer, of a stream that is sent as one object.
+
+    It is left out; None: the stream is a list.
+    """
 
     @property
     def variables(self) -> Iterable[str]:
@@ -57,12 +64,15 @@ def rules_of(methods: Mapping[str, Method]) -> Iterable[Rule]:
         if method is None:
             continue
         answer = descriptor(method.response)
+        varying = None if response else ONE_OBJECT.get(template)
         rule = Rule(
             method=method,
             verb=verb,
             template=template,
             body=body,
             response=field_of(answer, response) if response else None,
+            has_pages=selector in WITH_PAGES and bool(response),
+            varying=field_of(answer, varying) if verb == "GET" and varying else None,
         )
         for path in (*rule.variables, *([body] if body not in ("", _ALL) else [])):
             fields_on(descriptor(method.request), path)
@@ -82,7 +92,7 @@ def fields_on(kind: Descriptor, path: str) -> list[FieldDescriptor]:
         if is_map(field):
             break
         if names:
-            if field.message_type is None or field.is_repeated:
+            if field.message_type is None or is_text(field) or field.is_repeated:
                 raise ValueError(f'{kind.name} has no field "{path}"')
             kind = field.message_type
     return found

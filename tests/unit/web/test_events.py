@@ -45,7 +45,7 @@ class Source:
             self.buffer += part.data
         text = bytes(self.buffer[:end]).decode()
         del self.buffer[: end + 2]
-        lines = (line.partition(": ") for line in text.splitlines())
+        lines = (line.partition(": ") for line in text.splitlines() if line != ":")
         return Event(**{name: value for name, _, value in lines})
 
 
@@ -143,6 +143,15 @@ async def test_no_change_is_lost_or_doubled_when_streams_are_dropped_and_resumed
     ids = [event.id for event in one]
     assert len(set(ids)) == len(ids) >= changes
     assert [event.id for event in many] == ids
+
+
+async def test_a_resumed_stream_is_open_before_anything_changes(
+    daemon: Daemon, http: Client
+) -> None:
+    async with opened(http) as source:
+        last = (await until(source, "caughtUp"))[-1].id
+    async with opened(http, last=last) as source:  # it has read the head of the answer
+        assert await source.next() == Event()  # a comment
 
 
 async def test_a_position_of_another_history_begins_with_the_present_state(

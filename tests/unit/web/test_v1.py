@@ -21,7 +21,7 @@ from claraedge.web.rpc.methods import Method, descriptor, methods_of
 from claraedge.web.v1.forms import LineForm, ListForm, TextForm, accepted
 from claraedge.web.v1.readable import canonical, printed
 from claraedge.web.v1.rules import Rule, rules_of
-from claraedge.wire.http_rules import RULES, WITHOUT_RULE
+from claraedge.wire.http_rules import ONE_OBJECT, RULES, WITH_PAGES, WITHOUT_RULE
 from claraedge.wire.nvidia.clara.platform import jobs_pb2, pipelines_pb2
 from tests.rig.pipelines import chain
 from tests.unit.web.conftest import Client, Connection, Daemon
@@ -50,6 +50,8 @@ async def test_each_method_has_a_rule_or_a_reason(http: Client) -> None:
     assert reasons <= names | services
     assert {name for name in names if not reasons & {name, name.rpartition(".")[0]}} == ruled
     assert not ruled & reasons
+    assert set(WITH_PAGES) <= ruled
+    assert set(ONE_OBJECT) <= {template for _, verb, template, *_ in RULES if verb == "GET"}
 
 
 async def test_only_methods_that_change_nothing_are_served_by_get(http: Client) -> None:
@@ -103,7 +105,7 @@ async def test_each_unary_method_gives_equal_messages_over_grpc_connect_and_read
 
     async def model() -> str:
         sent = await http.ask("POST", "/v1/models?details.name=m", zipped())
-        made: str = sent.json["modelId"]
+        made: str = sent.json["details"]["modelId"]
         return made
 
     async def once() -> str:
@@ -230,8 +232,10 @@ async def test_a_job_from_its_definition_to_its_log(daemon: Daemon, http: Client
     assert made.status == 200, made.body
     pipeline = made.json["pipelineId"]
     assert [one["name"] for one in (await http.ask("GET", "/v1/pipelines")).json] == ["chain"]
-    (details,) = (await http.ask("GET", f"/v1/pipelines/{pipeline}")).json
-    assert details["definition"] == {"path": "chain.yaml", "content": chain("copy")}
+    details = (await http.ask("GET", f"/v1/pipelines/{pipeline}")).json
+    assert (details["name"], details["dag"]) == ("chain", [{"name": "copy", "next": []}])
+    files = (await http.ask("GET", f"/v1/pipelines/{pipeline}/files")).json
+    assert files == [{"path": "chain.yaml", "content": chain("copy")}]
     job = (await http.post("/v1/jobs", {"pipelineId": pipeline, "name": "ä", "metadata": {"a": "b"}})).json  # fmt: skip
     assert set(job) == {"jobId", "payloadId"}
     waits = (await http.ask("GET", f"/v1/jobs/{job['jobId']}/waits")).json
@@ -310,10 +314,88 @@ async def test_pages_follow_one_another_by_their_links(daemon: Daemon, http: Cli
     assert (sizes, seen) == ([3, 3, 1], jobs)
     whole = await http.ask("GET", "/v1/jobs?pageSize=7")
     assert (len(whole.json), "link" in whole.headers) == (7, False)
-    gone = await http.ask("GET", f"/v1/jobs?pageToken={NOBODY}")
-    assert (gone.status, "pageToken" in gone.json["message"]) == (400, True)
     failed = await http.ask("GET", f"/v1/payloads/{NOBODY}/files?pageSize=3")
     assert failed.status == 404
+
+
+async def test_pages_continue_when_the_entries_before_have_left_the_list(
+    daemon: Daemon, http: Client
+) -> None:
+    pipeline = await daemon.register(chain("copy"))
+    jobs = [(await daemon.create(pipeline)).job_id for _ in range(5)]
+    first = await http.ask("GET", "/v1/jobs?pageSize=2&filter.hasState=JOB_STATE_PENDING")
+    for job in jobs[:2]:
+        await daemon.jobs.Cancel(jobs_pb2.JobsCancelRequest(job_id=job))
+    target = first.headers["link"].removeprefix("<").removesuffix('>; rel="next"')
+    second = await http.ask("GET", target)
+    assert [job["jobId"] for job in second.json] == [job.value for job in jobs[2:4]]
+    lines = await http.ask("GET", target, Accept="application/x-ndjson")
+    assert lines.lines == second.json
+
+
+async def test_a_page_of_large_entries_ends_early(daemon: Daemon, http: Client) -> None:
+    pipeline = await daemon.register(chain("copy"))
+    large = {f"key{n}": "x" * 250 for n in range(4000)}
+    jobs = [(await daemon.create(pipeline, metadata=large)).job_id.value for _ in range(5)]
+    target, seen, counts = "/v1/jobs?pageSize=1000", [], []
+    while target:
+        page = await http.ask("GET", target)
+        counts.append(len(page.json))
+        seen += [job["jobId"] for job in page.json]
+        target = page.headers.get("link", "").removeprefix("<").removesuffix('>; rel="next"')
+    assert seen == jobs
+    assert max(counts) < 5
+
+
+async def test_files_have_pages_by_name(daemon: Daemon, http: Client) -> None:
+    payload = (await http.post("/v1/payloads")).json["payloadId"]
+    names = ["a", "z/1", "z/2", "ä & b"]
+    await daemon.upload(payload, *((name, b"1") for name in names))
+    target, seen = f"/v1/payloads/{payload}/files?pageSize=1", []
+    while target:
+        page = await http.ask("GET", target)
+        seen += [file["name"] for file in page.json]
+        target = page.headers.get("link", "").removeprefix("<").removesuffix('>; rel="next"')
+    assert seen == [f"/{name}" for name in names]
+    one = (await http.ask("GET", f"/v1/payloads/{payload}")).json
+    assert (one["payloadId"], "file" in one) == (payload, False)
+
+
+async def test_warnings_of_an_answer_are_shown(http: Client) -> None:
+    text = chain("copy").replace("name: chain", "name: chain\nx-unknown: 1")
+    path = "/v1/pipelines:register?definition.path=p.yaml"
+    made = await http.ask("POST", path, text.encode())
+    assert made.status == 200, made.body
+    (warning,) = made.json["warnings"]
+    assert "x-unknown" in warning
+
+
+async def test_a_list_for_a_stream_of_requests_is_read_at_once(http: Client) -> None:
+    catalog = (await http.post("/v1/catalogs")).json["catalogId"]
+    path, kind = f"/v1/catalogs/{catalog}", {"Content_Type": "application/json"}
+    many = json.dumps([{}] * 10_000).encode()
+    assert (await http.ask("PUT", path, many, **kind)).status == 200
+    more = await http.ask("PUT", path, json.dumps([{}] * 10_001).encode(), **kind)
+    assert (more.status, "10001" in more.json["message"]) == (400, True)
+
+
+async def test_a_head_of_an_endless_stream_ends_it(daemon: Daemon, http: Client) -> None:
+    async with http.connected() as connection:
+        connection.http = h11.Connection(h11.CLIENT)
+        for path in ("/v1/events", "/v1/utilization?watch=true", "/v1/version"):
+            await connection.ask("HEAD", path, b"")
+            answer = await connection.answer()
+            assert (answer.status, answer.body) == (200, b"")
+            connection.http.start_next_cycle()
+
+
+async def test_ends_of_lines_in_texts_end_no_line(daemon: Daemon, http: Client) -> None:
+    pipeline = await daemon.register(chain("copy"))
+    await daemon.create(pipeline, metadata={"a": "1\u2028 2\u2029 3\x85"})
+    for path, more in (("/v1/jobs", {"Accept": "application/x-ndjson"}),):
+        body = (await http.ask("GET", path, b"", **more)).body.decode()
+        assert len(body.splitlines()) == 1
+        assert json.loads(body)["metadata"] == {"a": "1\u2028 2\u2029 3\x85"}
 
 
 async def test_models_and_images_are_sent_as_they_are(http: Client) -> None:
@@ -324,8 +406,9 @@ async def test_models_and_images_are_sent_as_they_are(http: Client) -> None:
         archive, Content_Type=MODEL,
     )  # fmt: skip
     assert sent.status == 200, sent.body
-    assert sent.json["metadata"] == {"made.by": "us"}
-    model = sent.json["modelId"]
+    details = sent.json["details"]
+    assert details["metadata"] == {"made.by": "us"}
+    model = details["modelId"]
     read = await http.ask("GET", f"/v1/models/{model}:download")
     assert read.headers["content-type"] == "application/octet-stream"
     with zipfile.ZipFile(io.BytesIO(read.body)) as found:
@@ -360,7 +443,26 @@ BAD = [
     pytest.param("GET", "/v1/jobs?filter.hasState=NO", b"", {}, 400, "undecodable-request", "NO", id="enum"),
     pytest.param("GET", "/v1/jobs?filter.createdAfter=now", b"", {}, 400, "undecodable-request", "RFC 3339", id="time"),
     pytest.param("GET", "/v1/jobs?filter.createdAfter=2026-01-01T00:00:00", b"", {}, 400, "undecodable-request", "RFC 3339", id="time without zone"),
-    pytest.param("GET", "/v1/jobs?pageSize=0", b"", {}, 400, "invalid-request", "pageSize", id="pageSize"),
+    pytest.param("GET", f"/v1/jobs/{NOBODY}:start", b"", {}, 405, "invalid-request", "POST", id="verb"),
+    pytest.param("POST", f"/v1/jobs/{NOBODY}:stop", b"", {}, 404, "not-supported", ":stop", id="no verb"),
+    pytest.param("POST", "/v1/jobs/{job_id}:cancel", b"{}", {}, 400, "invalid-job-id", "job_id", id="template"),
+    pytest.param("GET", f"/v1/jobs/{NOBODY}?jobId.value=x", b"", {}, 400, "invalid-request", "jobId.value", id="in an id"),
+    pytest.param("GET", "/v1/jobs?filter.createdAfter=2026-01-01T00:00:00Z&filter.createdAfter.value=5", b"", {}, 400, "invalid-request", "createdAfter.value", id="in a time"),
+    pytest.param("GET", "/v1/jobs?pageSize=1&pageSize=2", b"", {}, 400, "invalid-request", "twice", id="two sizes"),
+    pytest.param("GET", "/v1/jobs?pageSize=1_0", b"", {}, 400, "invalid-request", "pageSize", id="digits"),
+    pytest.param("GET", "/v1/jobs?pageSize=1001", b"", {}, 400, "invalid-request", "1000", id="large page"),
+    pytest.param("GET", "/v1/jobs?pageToken=%21", b"", {}, 400, "invalid-request", "begin again", id="no token"),
+    pytest.param("GET", "/v1/jobs?pageToken=YQ", b"", {}, 400, "invalid-request", "begin again", id="other token"),
+    pytest.param("POST", "/v1/pipelines:register?definition.content=x", b"a", {}, 400, "invalid-request", "the body", id="content twice"),
+    pytest.param("POST", "/v1/models?data=AAAA", b"a", {}, 400, "invalid-request", "the body", id="data twice"),
+    pytest.param("POST", "/v1/models?details.metadata.k=1&details.metadata.k=2", b"a", {}, 400, "invalid-request", "twice", id="key twice"),
+    pytest.param("POST", "/v1/jobs", b'{"pipelineId":"a","pipeline_id":"b"}', {}, 400, "undecodable-request", "twice", id="name twice"),
+    pytest.param("POST", f"/v1/jobs/{NOBODY}:cancel", b'{"job_id":"a"}', {}, 400, "undecodable-request", "jobId", id="two ids by another name"),
+    pytest.param("POST", "/v1/images:load", b"a", {"Content_Encoding": "gzip"}, 415, "invalid-request", "Content-Encoding", id="gzip"),
+    pytest.param("GET", "/v1/events?inbox=false", b"", {}, 400, "invalid-request", "selects no", id="nothing followed"),
+    pytest.param("GET", "/v1/events?after=a-1&after=a-2", b"", {}, 400, "invalid-request", "once", id="two positions"),
+    pytest.param("GET", "/v1/events?after.epoch=a", b"", {}, 400, "invalid-request", "EPOCH", id="half a position"),
+    pytest.param("GET", "/v1/jobs?pageSize=0", b"", {}, 400, "invalid-request", "size of a page", id="pageSize"),
     pytest.param("GET", "/v1/jobs?pageSize=x", b"", {}, 400, "invalid-request", "pageSize", id="pageSize 2"),
     pytest.param("GET", "/v1/status?pageSize=3", b"", {}, 400, "invalid-request", "pageSize", id="no list"),
     pytest.param("GET", "/v1/utilization?watch=yes", b"", {}, 400, "invalid-request", "watch", id="bool"),
@@ -469,7 +571,7 @@ def test_readable_json_has_the_same_values_as_the_message() -> None:
 
 def test_names_of_the_proto_are_accepted_too() -> None:
     kind = pipelines_pb2.PipelinesCreateRequest.DESCRIPTOR
-    assert canonical({"pipeline_id": NOBODY}, kind) == {"pipeline_id": {"value": NOBODY}}
+    assert canonical({"pipeline_id": NOBODY}, kind) == {"pipelineId": {"value": NOBODY}}
 
 
 async def test_an_answer_to_head_has_no_body(http: Client) -> None:

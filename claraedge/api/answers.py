@@ -74,13 +74,26 @@ async def answer_of(
     return response(header=failure(known))
 
 
-def _unforeseen(error: Exception) -> ClaraedgeError:
+def status_of(error: Exception) -> str:
+    """Returns the name of the gRPC status of an error."""
+    return error.status if isinstance(error, ClaraedgeError) else _kind_of(error).status
+
+
+def _kind_of(error: Exception) -> type[ClaraedgeError]:
+    """Returns which error of ours an unexpected exception is reported as."""
     if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return StorageFullError
+    return StateFolderError if _is_of_a_disk(error) else ClaraedgeError
+
+
+def _unforeseen(error: Exception) -> ClaraedgeError:
+    kind = _kind_of(error)
+    if kind is StorageFullError:
         return StorageFullError(
-            f"{error.filename or 'a disk of the daemon'}: the disk is full; free some space"
-            " there (see `claraedge status`) and try again"
+            f"{getattr(error, 'filename', None) or 'a disk of the daemon'}: the disk is full; free"
+            " some space there (see `claraedge status`) and try again"
         )
-    if _is_of_a_disk(error):
+    if kind is StateFolderError:
         _log.error("call failed: a disk does not work: %s", error)
         return StateFolderError(
             f"a disk of the daemon fails ({error}): `sudo dmesg` on its machine says why; check"

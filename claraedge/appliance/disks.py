@@ -34,6 +34,8 @@ Measure: TypeAlias = Callable[[], Awaitable[tuple[int, int]]]
 class Store:
     """A location on a disk that work needs."""
 
+    area: str
+    """The word for programs: `state`, `inbox` or `podman`."""
     name: str
     """The name for messages, with its path if it has one."""
     measure: Measure
@@ -45,6 +47,7 @@ class Store:
 class Figures:
     """The figures of a disk for `claraedge status`, in bytes."""
 
+    area: str
     name: str
     free: int
     total: int
@@ -138,12 +141,14 @@ class Disks:
         """Returns the figures of the disks."""
         return [
             Figures(
-                name=name,
+                area=store.area,
+                name=store.name,
                 free=reading.free,
                 total=reading.total,
                 soft=self._limits.soft_of(reading.total),
                 hard=self._limits.hard_of(reading.total),
-                level=self._levels[name],
+                level=self._levels[store.name],
             )
-            for name, reading in self._readings.items()
+            for store in self._stores
+            if (reading := self._readings.get(store.name)) is not None
         ]

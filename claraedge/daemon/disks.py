@@ -16,14 +16,19 @@ def disks(config: Config, runner: Runner) -> Disks:
         return space.free, space.total
 
     return Disks(
-        Store(name=f"the state folder {config.state_dir}", measure=measured(config.state_dir)),
+        Store(
+            area="state",
+            name=f"the state folder {config.state_dir}",
+            measure=measured(config.state_dir),
+        ),
         [
             Store(
+                area="inbox",
                 name=f"the inbox {config.inbox_dir}",
                 measure=measured(config.inbox_dir),
                 jobs_write=False,
             ),
-            Store(name="Podman's images and containers", measure=podmans),
+            Store(area="podman", name="Podman's images and containers", measure=podmans),
         ],
         DiskLimits(
             soft_share=config.disk.soft_percent / 100,

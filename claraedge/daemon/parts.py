@@ -42,6 +42,7 @@ from claraedge.jobs.retention.evictions import Evictions
 from claraedge.jobs.retention.keeping import DAY, Keep, Rules
 from claraedge.jobs.retention.retention import Retention
 from claraedge.jobs.retention.trust import ClockTrust
+from claraedge.metrics.observations import Observations
 from claraedge.models.models import Models
 from claraedge.models.tree import ModelTree
 from claraedge.payloads.payloads import Payloads
@@ -70,6 +71,7 @@ class Parts:
         config, database, clock, runner = base.config, base.database, base.clock, base.runner
         pause = config.inbox.settle_seconds
 
+        self.observations = Observations()
         self.enforcement = Enforcement(runner)
         self.gpus = UsableGpus(runner, config.engine.cdi_kind, {LABEL_INSTANCE: base.instance})
         self.surroundings = Surroundings(config.state_dir)
@@ -286,6 +288,7 @@ class Parts:
             instance=base.instance,
             boot=boot_id(),
             grace=engine.grace_seconds,
+            observer=self.observations,
         )
         return Engine(
             machine,

@@ -30,6 +30,7 @@ from claraedge.daemon.foundation import (
 )
 from claraedge.daemon.parts import Parts
 from claraedge.daemon.servicers import servicers
+from claraedge.daemon.status import exposition
 from claraedge.fs import files
 from claraedge.gpu import cdi
 from claraedge.gpu.nvml import Nvml
@@ -121,6 +122,7 @@ async def serve(config: Config, open_runner: OpenRunner = podman) -> None:
                 config.socket,
                 certificates,
                 token,
+                metrics=exposition(parts, sampler).page,
                 idle=config.api.idle_seconds,
             )
             works["http"] = (await stack.enter_async_context(http)).run
@@ -132,6 +134,7 @@ async def serve(config: Config, open_runner: OpenRunner = podman) -> None:
                 config.api.listen,
                 certificates,
                 token,
+                parts.observations.call_ended,
             )
         )
         works["server"] = server.run

@@ -1,4 +1,4 @@
-"""Collects the status of the daemon from its parts, for `claraedge status`."""
+"""Collects the status of the daemon from its parts, for `claraedge status` and for `/metrics`."""
 
 from __future__ import annotations
 
@@ -7,6 +7,9 @@ from claraedge.api.appliance import disk_of, removed_of, time_of
 from claraedge.blocking import in_thread
 from claraedge.daemon import device
 from claraedge.daemon.parts import Parts
+from claraedge.gpu.sampler import Sampler
+from claraedge.metrics.exposition import Exposition
+from claraedge.metrics.figures import Sources
 from claraedge.wire.claraedge.v1 import appliance_pb2
 
 
@@ -61,4 +64,23 @@ async def status(parts: Parts) -> appliance_pb2.StatusResponse:
         ],
         disks=map(disk_of, parts.disks.figures()),
         removed=removed_of(parts.retention.removed, parts.retention.last),
+    )
+
+
+def exposition(parts: Parts, sampler: Sampler) -> Exposition:
+    """Returns what answers requests for metrics."""
+    base = parts.foundation
+    return Exposition(
+        Sources(
+            version=__version__,
+            instance=base.instance,
+            observations=parts.observations,
+            database=base.database,
+            jobs=parts.jobs.counts,
+            items=parts.inbox.counts,
+            disks=parts.disks.figures,
+            gpus=sampler,
+            restarts=lambda: parts.services.restarts,
+            is_paused=parts.engine.is_paused,
+        )
     )

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
 from claraedge.blocking import in_thread
@@ -260,6 +260,20 @@ class Inbox:
         blocked_by = self._blocked_by()
         waiting = 0 if blocked_by is None else self._intake.waiting()
         return self._room.parked(blocked_by) + waiting
+
+    async def counts(self) -> Mapping[ItemState, int]:
+        """Returns how many items are in each state; SEEN: all that are not claimed or parked."""
+        recorded = await self._database.read(records.counts)
+        blocked_by = self._blocked_by()
+        blocked = 0 if blocked_by is None else self._intake.waiting()
+        parked = self._room.parked(blocked_by)
+        return {
+            ItemState.SEEN: self._room.count() - parked,
+            ItemState.PARKED: recorded[ItemState.PARKED] + parked + blocked,
+            ItemState.CLAIMED: max(0, recorded[ItemState.CLAIMED] - blocked),
+            ItemState.SUBMITTED: recorded[ItemState.SUBMITTED],
+            ItemState.FAILED: recorded[ItemState.FAILED],
+        }
 
     # --- listing and inspecting -----------------------------------------------------------------
 

@@ -6,7 +6,7 @@ Each function runs inside a transaction of its caller.
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,6 +15,9 @@ import msgspec
 from claraedge.decoding import decode_json
 from claraedge.inbox.model import Claimed, Item, ItemOptions, ItemState, shown
 from claraedge.store.database import Row, Transaction
+
+#: The states that `counts` counts.
+COUNTED = (ItemState.CLAIMED, ItemState.PARKED, ItemState.SUBMITTED, ItemState.FAILED)
 
 
 def claim(tx: Transaction, item: Claimed, now: float) -> None:
@@ -82,6 +85,13 @@ def get(tx: Transaction, item: str) -> Claimed | None:
     """Returns the item of this id as it was claimed, or None where there is no such row."""
     row = tx.row("item", id=item)
     return None if row is None else _claimed(row)
+
+
+def counts(tx: Transaction) -> Mapping[ItemState, int]:
+    """Returns how many items are in each state; of failed ones those whose folder is kept."""
+    row = tx.row("item_counts")
+    assert row is not None
+    return {state: row[state.value] for state in COUNTED}
 
 
 def put_back(tx: Transaction, item: str, reason: str, now: float) -> None:

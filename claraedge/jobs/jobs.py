@@ -268,11 +268,20 @@ class Jobs:
 
         async def end() -> None:
             before = await self._database.write(work)
-            if before.was_started and before.state is not JobState.STOPPED:
+            if before.state is JobState.STOPPED:
+                return
+            if before.was_started:
                 await self._engine.cancel(job, self._grace + 2)
+            else:
+                self._engine.canceled()
 
         await to_its_end(end())  # also if the caller is cancelled
         return await self.get(job)
+
+    async def counts(self) -> Mapping[str, int]:
+        """Returns how many jobs are unstarted, queued and running."""
+        rows = await self._database.read(lambda tx: tx.rows("open_job_counts"))
+        return {"unstarted": 0, "queued": 0, "running": 0} | {r["state"]: r["count"] for r in rows}
 
     async def logs(self, job: str, operator: str) -> Iterator[str]:
         """Returns the present lines of an operator's log; iterating blocks, so do it in a thread.

@@ -179,9 +179,12 @@ def run_operator(
     container: str | None,
     boot: str,
     at: Moment,
-) -> None:
-    """Records an attempt as running, just before its container is started."""
-    tx.run("job_running", id=job, now=at.now)
+) -> float | None:
+    """Records an attempt as running, just before its container is started.
+
+    Returns the seconds from the Start of the job, if this is its first attempt.
+    """
+    first = tx.run("job_running", id=job, now=at.now) > 0
     tx.run("operator_attempt", job=job, name=operator, attempt=attempt, image=image)
     tx.run(
         "operator_running",
@@ -193,6 +196,8 @@ def run_operator(
         elapsed=at.elapsed,
     )
     tx.run("job_ran", job=job, elapsed=at.elapsed)
+    queued = tx.row("job_queued", job=job) if first else None
+    return None if queued is None else max(0.0, at.now - queued["time"])
 
 
 def complete(

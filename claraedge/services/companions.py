@@ -54,6 +54,8 @@ class Companions:
         self._loads = loads
         self._on_change = on_change
         self._on_lost = on_lost
+        self.restarts = 0
+        """Containers that ended by themselves and were started again, since this start."""
         self._keepers: dict[Companion, Keeper] = {}
         self._present: dict[str, Companion] = {}
         """Key -> the companion that new users get."""
@@ -197,6 +199,9 @@ class Companions:
     def lost(self, companion: Companion, error: ClaraedgeError) -> None:
         """See `keeper.Owner`."""
         self._on_lost(companion, error)
+
+    def restarted(self, companion: Companion) -> None:  # noqa: ARG002 - shapes are the protocol's
+        self.restarts += 1
 
     def ended(self, companion: Companion, task: asyncio.Task[None]) -> None:
         """See `keeper.Owner`."""

@@ -53,6 +53,10 @@ class Owner(Protocol):
         """Called when the companion has failed permanently while jobs use it."""
         ...
 
+    def restarted(self, companion: Companion) -> None:
+        """Called when its container has ended by itself, and is created again."""
+        ...
+
     def ended(self, companion: Companion, task: asyncio.Task[None]) -> None:
         """Called when its task has ended: with the container, with the daemon, or by a bug."""
         ...
@@ -169,6 +173,7 @@ class Keeper:
                 )
             restarts.append(now)
             companion.trouble = reason
+            self._owner.restarted(companion)
             _log.warning(
                 "service started again", extra={"service": companion.name, "reason": reason}
             )

@@ -150,6 +150,11 @@ class Services:
         )
         self._models_changed = False
 
+    @property
+    def restarts(self) -> int:
+        """Containers that ended by themselves and were started again, since this start."""
+        return self._companions.restarts
+
     # --- for the engine ------------------------------------------------------------------------
 
     async def prepare(self, running: Collection[str]) -> None:

@@ -22,12 +22,14 @@ from claraedge.appliance.unix_sockets import for_group, remove_stale
 from claraedge.config import HttpSettings
 from claraedge.config.addresses import parsed
 from claraedge.web.connect.gateway import Gateway
+from claraedge.web.health import Health
 from claraedge.web.http.application import HttpApplication
 from claraedge.web.http.guard import Guard
 from claraedge.web.http.listener import Listener
 from claraedge.web.http.protocol import HEADER_BYTES, KEEP_ALIVE, HttpProtocol
 from claraedge.web.http.router import Router
 from claraedge.web.login.login import LoginPages
+from claraedge.web.metrics import Exposed, MetricsPage
 from claraedge.web.rpc.methods import methods_of
 from claraedge.web.rpc.upstream import Upstream
 from claraedge.web.v1.resources import routes_of
@@ -59,9 +61,10 @@ class HttpServer:
         certificates: Certificates | None = None,
         token: Token | None = None,
         *,
+        metrics: Exposed,
         idle: float,
     ) -> None:
-        """`services`: those of the gRPC server on `grpc_socket`.
+        """`services`: those of the gRPC server on `grpc_socket`, with that of its health.
 
         `certificates`: for TLS on all addresses; None: no TLS. `token`: None if each caller has a
         certificate. `idle`: seconds to wait for a client.
@@ -76,6 +79,8 @@ class HttpServer:
         routes = [
             *Gateway(methods, self._upstream, places).routes(),
             *routes_of(methods, self._upstream, places),
+            *Health(methods, self._upstream).routes(),
+            *MetricsPage(metrics).routes(),
         ]
         if token is not None:
             routes += LoginPages(guard).routes()

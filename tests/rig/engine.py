@@ -17,6 +17,7 @@ from claraedge.jobs.listing import JobFilter, ListedJob
 from claraedge.jobs.logs.log_caps import LogCaps
 from claraedge.jobs.logs.logs import JobLogs
 from claraedge.jobs.model import Job, JobState, Priority
+from claraedge.jobs.observing import JobObserver, UnobservedJobs
 from claraedge.jobs.operators.machine import Machine
 from claraedge.jobs.operators.removals import Removals
 from claraedge.jobs.operators.values import SharedMemory
@@ -114,7 +115,9 @@ class EngineRig:
 
 
 @asynccontextmanager
-async def engine_rig(device: Device, *, run: bool = True) -> AsyncIterator[EngineRig]:
+async def engine_rig(
+    device: Device, *, run: bool = True, observer: JobObserver | None = None
+) -> AsyncIterator[EngineRig]:
     """Opens the state and runs the engine; at exit containers keep running, as after a kill."""
     clock = SystemClock()
     stopped: list[str] = []
@@ -167,6 +170,7 @@ async def engine_rig(device: Device, *, run: bool = True) -> AsyncIterator[Engin
             instance=device.instance,
             boot=device.boot,
             grace=0.2,
+            observer=observer or UnobservedJobs(),
         )
         engine = Engine(
             machine,

@@ -8,6 +8,7 @@ would wait for it without a limit.
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from contextlib import aclosing
 from dataclasses import dataclass
@@ -19,7 +20,7 @@ from google.protobuf.message import DecodeError, Message
 from google.protobuf.message_factory import GetMessageClass
 
 from claraedge.access.token import Token
-from claraedge.api.answers import Context, abort, answer_of
+from claraedge.api.answers import Context, abort, answer_of, status_of
 from claraedge.api.transport.callers import check_caller
 from claraedge.api.transport.idle import IdleLimit
 from claraedge.api.transport.paging import page_of
@@ -49,49 +50,72 @@ class CallLimits:
     """For the first message of a client, the next one of an upload, and to read one of ours."""
 
 
-#: Answers a call, given its request or the messages of its stream.
-_Answer: TypeAlias = Callable[[Any, Context], Awaitable[None]]
+#: Called at the end of each call with its service, its method, the name of its gRPC status, and its
+#: seconds. For an error that a Clara service reports in its header, it is the status of that error.
+#: It returns at once, and raises nothing.
+OnCall: TypeAlias = Callable[[str, str, str, float], None]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CallRules:
+    """What all calls of a server share."""
+
+    limits: CallLimits
+    slots: Slots
+    budget: Budget
+    on_call: OnCall
+    token: Token | None
+    """What callers over TLS show; None: each of them has a certificate, or there are none."""
+
+
+#: Answers a call, given its request or the messages of its stream; returns the name of its status.
+_Answer: TypeAlias = Callable[[Any, Context], Awaitable[str]]
+_OK = grpc.StatusCode.OK.name
+_CODES = {code.value[0]: code.name for code in grpc.StatusCode}
+
+
+class UnknownMethods(grpc.GenericRpcHandler):
+    """Counts calls of methods that no other handler knows; gRPC answers them by UNIMPLEMENTED.
+
+    All of them count as one method, since clients choose their names.
+    """
+
+    def __init__(self, on_call: OnCall) -> None:
+        self._on_call = on_call
+
+    def service(self, handler_call_details: grpc.HandlerCallDetails) -> None:
+        code = grpc.StatusCode.UNIMPLEMENTED.name
+        self._on_call("unknown", "unknown", code, 0.0)
 
 
 def handlers(
-    service: ServiceDescriptor,
-    servicer: object,
-    limits: CallLimits,
-    slots: Slots,
-    budget: Budget,
-    token: Token | None,
+    service: ServiceDescriptor, servicer: object, rules: CallRules
 ) -> grpc.GenericRpcHandler:
     """Returns the handlers of all methods of a service, according to its descriptor.
 
-    `token`: what callers over TLS show; None: each of them has a certificate, or there are none.
     A method that the servicer lacks returns UNIMPLEMENTED. Requests are decoded here, because
     grpc.aio itself returns UNKNOWN for requests that it cannot decode.
     """
     return grpc.method_handlers_generic_handler(
         service.full_name,
-        {m.name: _handler(m, servicer, limits, slots, budget, token) for m in service.methods},
+        {m.name: _handler(m, servicer, rules) for m in service.methods},
     )
 
 
-def _handler(
-    method: MethodDescriptor,
-    servicer: object,
-    limits: CallLimits,
-    slots: Slots,
-    budget: Budget,
-    token: Token | None,
-) -> Any:
+def _handler(method: MethodDescriptor, servicer: object, shared: CallRules) -> Any:
+    limits, slots = shared.limits, shared.slots
     response = GetMessageClass(method.output_type)
     call = getattr(servicer, method.name, None) or _missing(method)
     kind = kind_of(method, call)
     make = _answer_stream if method.server_streaming else _answer
     answer = make(call, response, limits, limits.unary if kind is CallKind.UNARY else None)
+    service = method.containing_service.full_name
     # The client of a watch may stay silent for ever after its first message.
     bounds = None if method.server_streaming else limits
 
-    async def handle(_: object, context: Context) -> None:
+    async def served(context: Context) -> str:
         try:
-            check_caller(context, token)
+            check_caller(context, shared.token)
             slots.refuse_full(kind)
             async with slots.opening(limits.idle):
                 first = await context.read()
@@ -102,13 +126,27 @@ def _handler(
                     request = await _decoded(first, context)
                 del first  # may be large; frees its memory
                 try:
-                    with budget.share():
-                        await answer(request, context)
+                    with shared.budget.share():
+                        return await answer(request, context)
                 except CallTimeoutError as error:
                     slot.leave()
                     await abort(context, error)
         except (CallTimeoutError, TooManyCallsError, UnauthenticatedError) as error:
             await abort(context, error)
+
+    async def handle(_: object, context: Context) -> None:
+        began = time.monotonic()
+        code = grpc.StatusCode.CANCELLED.name  # unless it ends by itself
+        try:
+            code = await served(context)
+        except grpc.aio.AbortError:
+            code = _CODES.get(_number(context.code()), grpc.StatusCode.UNKNOWN.name)
+            raise
+        except Exception:
+            code = grpc.StatusCode.UNKNOWN.name
+            raise
+        finally:
+            shared.on_call(service, method.name, code, time.monotonic() - began)
 
     return grpc.stream_stream_rpc_method_handler(
         handle,
@@ -153,7 +191,8 @@ def _answer(
     limits: CallLimits,
     total: float | None,
 ) -> _Answer:
-    async def answer(request: Any, context: Context) -> None:
+    async def answer(request: Any, context: Context) -> str:
+        code = _OK
         try:
             async with asyncio.timeout(total) as bound:
                 message = await call(request)
@@ -162,9 +201,10 @@ def _answer(
                 raise CallTimeoutError(
                     f"the call took more than {total:g} s; try again, or raise api.unary_seconds"
                 ) from None
-            message = await answer_of(error, response, context)
+            message, code = await answer_of(error, response, context), status_of(error)
         with IdleLimit(limits.idle) as idle:
             await _send(message, context, idle)
+        return code
 
     return answer
 
@@ -175,7 +215,7 @@ def _answer_stream(
     limits: CallLimits,
     _: float | None,
 ) -> _Answer:
-    async def answer(request: Any, context: Context) -> None:
+    async def answer(request: Any, context: Context) -> str:
         begun = False
         with IdleLimit(limits.idle) as idle:
             try:
@@ -187,8 +227,15 @@ def _answer_stream(
             except Exception as error:  # noqa: BLE001 - as above
                 message = await answer_of(error, response, context, may_answer=not begun)
                 await _send(message, context, idle)
+                return status_of(error)
+        return _OK
 
     return answer
+
+
+def _number(code: Any) -> int:
+    """Returns the number of a status, which gRPC has as a number or as a constant."""
+    return int(code.value[0]) if isinstance(code, grpc.StatusCode) else int(code or 0)
 
 
 async def _send(message: Message | bytes, context: Context, idle: IdleLimit) -> None:

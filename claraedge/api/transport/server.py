@@ -15,7 +15,7 @@ from google.protobuf.descriptor import ServiceDescriptor
 
 from claraedge.access.certificates import Certificate, Certificates
 from claraedge.access.token import Token
-from claraedge.api.transport.calls import CallLimits, handlers
+from claraedge.api.transport.calls import CallLimits, CallRules, OnCall, UnknownMethods, handlers
 from claraedge.api.transport.slots import Slots
 from claraedge.api.transport.standard import HEALTH, REFLECTION, HealthServicer, ReflectionServicer
 from claraedge.appliance.lock import FileLock
@@ -132,6 +132,7 @@ class Server:
         listen: Sequence[str] = (),
         certificates: Certificates | None = None,
         token: Token | None = None,
+        on_call: OnCall = lambda _service, _method, _code, _seconds: None,
     ) -> None:
         """`certificates`: needed if an address of `listen` is not of loopback.
 
@@ -148,9 +149,11 @@ class Server:
         names = [*(d.full_name for d, _ in services), HEALTH.full_name, REFLECTION.full_name]
         self._health = HealthServicer(names)
         served = [*services, (HEALTH, self._health), (REFLECTION, ReflectionServicer(names))]
-        slots, budget = Slots(), Budget()
+        rules = CallRules(
+            limits=limits, slots=Slots(), budget=Budget(), on_call=on_call, token=token
+        )
         self._server.add_generic_rpc_handlers(
-            [handlers(d, s, limits, slots, budget, token) for d, s in served]
+            [*(handlers(d, s, rules) for d, s in served), UnknownMethods(on_call)]
         )
 
     async def __aenter__(self) -> Self:

@@ -391,6 +391,10 @@ class Candidates:
 
     # --- status for people ----------------------------------------------------------------------
 
+    def count(self) -> int:
+        """Returns the number of entries."""
+        return sum(1 for _ in self._all())
+
     def parked(self, blocked_by: str | None) -> int:
         """Returns the number of entries that wait for somebody's action, or are ready but blocked.
 

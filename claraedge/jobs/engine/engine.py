@@ -92,6 +92,15 @@ class Engine:
         """Adds a job to the queue, after its start was committed."""
         self._queue.push(job, priority)
         self._wake.set()
+        self._machine.observer.job_queued()
+
+    def canceled(self) -> None:
+        """Notes that a job was canceled which was never started."""
+        self._machine.observer.job_stopped(JobStatus.CANCELED)
+
+    def is_paused(self) -> bool:
+        """Returns whether an outage keeps operators from being started."""
+        return bool(self._pause.reason)
 
     def wake(self) -> None:
         """Wakes the scheduler, because something that jobs wait for may have changed."""

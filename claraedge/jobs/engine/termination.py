@@ -107,5 +107,6 @@ class Termination:
             records.stop(tx, job, status, now)
 
         await self._context.machine.database.write(work)
+        self._context.machine.observer.job_stopped(status)
         _log.info("job stopped", extra={"job": job, "status": status.name})
         self._on_stopped(job)

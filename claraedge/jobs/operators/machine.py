@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from claraedge.clock import Clock
 from claraedge.images.applications import Applications
 from claraedge.images.images import Images
 from claraedge.jobs.logs.logs import JobLogs
+from claraedge.jobs.observing import JobObserver, UnobservedJobs
 from claraedge.jobs.operators.removals import Removals
 from claraedge.jobs.operators.values import SharedMemory
 from claraedge.payloads.payloads import Payloads
@@ -44,3 +45,4 @@ class Machine:
     boot: str
     grace: float
     """Seconds between TERM and KILL."""
+    observer: JobObserver = field(default_factory=UnobservedJobs)

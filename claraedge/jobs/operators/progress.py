@@ -13,6 +13,7 @@ from claraedge.clock import moment
 from claraedge.errors import ClaraedgeError
 from claraedge.jobs import records
 from claraedge.jobs.model import JobStatus, OperatorRecord, OperatorStatus
+from claraedge.jobs.observing import AttemptResult
 from claraedge.jobs.operators import failures
 from claraedge.jobs.operators.attempt import Made, Setting
 from claraedge.jobs.operators.machine import Machine
@@ -61,9 +62,9 @@ class Progress:
     async def run(self, made: Made) -> None:
         """Records the attempt as running, just before its container is started."""
 
-        def work(tx: Transaction) -> OperatorRecord:
+        def work(tx: Transaction) -> tuple[OperatorRecord, float | None]:
             at = moment(self._machine.clock)
-            records.run_operator(
+            waited = records.run_operator(
                 tx,
                 self._job.id,
                 self.record.name,
@@ -73,7 +74,7 @@ class Progress:
                 boot=self._machine.boot,
                 at=at,
             )
-            return replace(
+            record = replace(
                 self.record,
                 status=OperatorStatus.RUNNING,
                 attempt=made.attempt,
@@ -86,8 +87,12 @@ class Progress:
                 stopped=None,
                 not_before=None,
             )
+            return record, waited
 
-        self.note(await self._machine.database.write(work))
+        record, waited = await self._machine.database.write(work)
+        self.note(record)
+        if waited is not None:
+            self._machine.observer.job_began(waited)
 
     async def complete(self, produced: Sequence[PayloadFile], others: int) -> None:
         """Records the success of the operator.
@@ -112,7 +117,9 @@ class Progress:
                 self.record, status=OperatorStatus.COMPLETED, exit_code=0, stopped=at.now
             )
 
-        self.note(await self._machine.database.write(work))
+        completed = await self._machine.database.write(work)
+        self._observe(AttemptResult.COMPLETED)
+        self.note(completed)
         self.log("operator completed", files=len(produced))
 
     async def fail(self, reason: str, code: int | None, ending: JobStatus) -> None:
@@ -161,7 +168,9 @@ class Progress:
                 container=None,
             )
 
-        self.note(await self._machine.database.write(work))
+        pending = await self._machine.database.write(work)
+        self._observe(AttemptResult.RETRIED)
+        self.note(pending)
         self.log("operator is run again", reason=reason, exit_code=code, delay=delay)
 
     async def interrupt(self, why: str) -> None:
@@ -184,6 +193,7 @@ class Progress:
             records.say(tx, self._job.id, at.now, text)
 
         await self._machine.database.write(work)
+        self._observe(AttemptResult.INTERRUPTED)
         self._pending(count)
         self.log("operator interrupted", reason=why, interruptions=count)
 
@@ -216,7 +226,17 @@ class Progress:
                 self.record, status=OperatorStatus.FAULTED, exit_code=code, stopped=at.now
             )
 
-        self.note(await self._machine.database.write(work))
+        faulted = await self._machine.database.write(work)
+        self._observe(AttemptResult.FAILED)
+        self.note(faulted)
+
+    def _observe(self, result: AttemptResult) -> None:
+        """Reports the end of the attempt that the record still shows as running."""
+        record, seconds = self.record, None
+        ran = record.status is OperatorStatus.RUNNING and record.boot == self._machine.boot
+        if ran and record.began is not None:
+            seconds = max(0.0, self._machine.clock.elapsed() - record.began)
+        self._machine.observer.attempt_ended(result, seconds)
 
     async def _message(self, reason: str) -> str:
         attempt = self.record.attempt

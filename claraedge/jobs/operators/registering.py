@@ -9,6 +9,7 @@ from claraedge.clock import moment, rfc3339
 from claraedge.fs import files
 from claraedge.jobs import records
 from claraedge.jobs.model import Job, OperatorRecord, OperatorStatus
+from claraedge.jobs.observing import AttemptResult
 from claraedge.jobs.operators.container import make_output_folders
 from claraedge.jobs.operators.machine import Machine
 from claraedge.pipelines import contract, registration
@@ -38,8 +39,8 @@ async def register(
     line = f"{rfc3339(now)} stdout F {text}\n"
     await in_thread(files.replace, log, line.encode("utf-8", "backslashreplace"))
 
-    def work(tx: Transaction) -> None:
-        records.run_operator(
+    def work(tx: Transaction) -> float | None:
+        waited = records.run_operator(
             tx,
             job.id,
             name,
@@ -51,8 +52,12 @@ async def register(
         )
         records.complete(tx, job, name, None, (), at)
         records.say(tx, job.id, now, f"operator {name}: {text}")
+        return waited
 
-    await machine.database.write(work)
+    waited = await machine.database.write(work)
+    if waited is not None:
+        machine.observer.job_began(waited)
+    machine.observer.attempt_ended(AttemptResult.COMPLETED, None)
     return replace(
         record, status=OperatorStatus.COMPLETED, attempt=attempt, started=now, stopped=now
     )

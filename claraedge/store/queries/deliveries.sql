@@ -18,3 +18,9 @@ WHERE d.state <> 'done' AND d.state IN ('due', 'parked') AND (j.status = :status
 -- name: delivery
 SELECT d.*, j.status, i.name AS item_name, i.folder AS item_folder, i.first_seen, i.keep_originals_days
 FROM deliveries d JOIN jobs j ON j.id = d.job LEFT JOIN inbox_items i ON i.id = d.item WHERE d.job = :job;
+
+-- name: delivery_counts
+SELECT state, COUNT(*) AS count FROM deliveries WHERE state <> 'done' GROUP BY state;
+
+-- name: kept_totals
+SELECT kind, count, size FROM kept_totals;

@@ -82,3 +82,13 @@ DELETE FROM inbox_seen WHERE id = :id;
 
 -- name: unsee_claimed
 DELETE FROM inbox_seen WHERE EXISTS (SELECT 1 FROM inbox_items i WHERE i.id = inbox_seen.id);
+
+-- name: item_counts
+SELECT
+    (SELECT COUNT(*) FROM inbox_items
+        WHERE state NOT IN ('delivered', 'failed') AND state = 'claimed') AS claimed,
+    (SELECT COUNT(*) FROM inbox_items
+        WHERE state NOT IN ('delivered', 'failed') AND state = 'parked') AS parked,
+    (SELECT COUNT(*) FROM inbox_items
+        WHERE state NOT IN ('delivered', 'failed') AND state = 'submitted') AS submitted,
+    (SELECT COUNT(*) FROM inbox_items WHERE state = 'failed' AND removed IS NULL) AS failed;

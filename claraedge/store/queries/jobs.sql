@@ -16,6 +16,16 @@ SELECT :job, COALESCE(MAX(position) + 1, 0), :time, :text FROM job_messages WHER
 SELECT time, what, operator, attempt, number, exit_code, text FROM job_log
 WHERE job = :job ORDER BY sequence;
 
+-- name: job_queued
+SELECT time FROM job_log WHERE job = :job AND what = 'queued' LIMIT 1;
+
+-- name: open_job_counts
+SELECT
+    CASE WHEN state = 2 THEN 'running' WHEN queue_position IS NULL THEN 'unstarted' ELSE 'queued' END
+        AS state,
+    COUNT(*) AS count
+FROM jobs WHERE state < 3 GROUP BY 1;
+
 -- name: newest_record
 SELECT time FROM job_log ORDER BY sequence DESC LIMIT 1;
 

@@ -37,7 +37,7 @@ async def nobody(_: str) -> None:
 
 async def main(folder: Path) -> None:
     ballast = Ballast(folder)
-    state = Store(name="the state", measure=measured(folder))
+    state = Store(area="state", name="the state", measure=measured(folder))
     disks = Disks(state, [], DiskLimits())
     guard = DiskGuard(
         disks, ballast, SystemClock(), reclaim=nothing, evict=nobody, on_room=lambda: None

@@ -62,7 +62,7 @@ class DiskRig:
                 raise RunnerUnavailableError("Podman does not answer")
             return self.free[name] * MIB, TOTAL * MIB
 
-        return Store(name=name, measure=measure, jobs_write=jobs_write)
+        return Store(area="state", name=name, measure=measure, jobs_write=jobs_write)
 
     async def reclaim(self, lacking: int) -> int:
         self.did.append(f"reclaim {lacking // MIB}")

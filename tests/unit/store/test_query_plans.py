@@ -29,6 +29,7 @@ ALLOWED = {
     "events_after": "it ends after `:limit` rows",
     "failed_items": "it lists all failures",
     "oldest_event": "it ends after one row",
+    "item_counts": "it counts failures by their own index, until retention removes them",
     "newest_record": "it ends after one row",
     "oldest_jobs": "it ends after `:limit` rows, and removes them",
     "prune_events": "it removes the rows that it reads",

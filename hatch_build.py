@@ -9,6 +9,7 @@ that they cannot meet another package's `nvidia`.
 
 from __future__ import annotations
 
+import gzip
 import hashlib
 import inspect
 import pprint
@@ -23,6 +24,8 @@ from typing import Any
 from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 
 PACKAGE = "claraedge.wire"
+#: All descriptors with the comments of the protos, which the stubs do not have.
+DESCRIPTORS = "descriptors.pb.gz"
 
 
 class WireBuildHook(BuildHookInterface[Any]):
@@ -65,7 +68,7 @@ def generate(root: Path) -> None:
 
 
 def compile_protos(protos: Path, out: Path) -> None:
-    """Runs protoc for messages, services and their type stubs."""
+    """Runs protoc for messages, services, their type stubs, and the set of all descriptors."""
     from grpc_tools import protoc
 
     # A pip build has the plugins' console scripts in one place, a virtual environment in another.
@@ -90,6 +93,9 @@ def compile_protos(protos: Path, out: Path) -> None:
             f"--grpc_python_out={out}",
             *(f"--plugin=protoc-gen-{name}={script}" for name, script in plugins.items()),
             *(f"--{name}_out=quiet:{out}" for name in plugins),
+            f"--descriptor_set_out={out / 'set'}",
+            "--include_imports",
+            "--include_source_info",
             *files,
         ]
     )
@@ -97,6 +103,10 @@ def compile_protos(protos: Path, out: Path) -> None:
         raise SystemExit(f"protoc ended with code {code}; its messages stand above")
     for script in plugins.values():
         script.unlink()
+    # The same protos, the same bytes.
+    packed = gzip.compress((out / "set").read_bytes(), 9, mtime=0)
+    (out / DESCRIPTORS).write_bytes(packed)
+    (out / "set").unlink()
 
 
 def moved(source: str, protos: Path) -> str:

@@ -25,6 +25,7 @@ MARKER = ".one-file"
 SOURCES = (
     "claraedge/**/*.py",
     "claraedge/**/*.sql",
+    "claraedge/wire/*.gz",
     "protos/**/*.proto",
     "build/claraedge.spec",
     "build/lib/entry.py",

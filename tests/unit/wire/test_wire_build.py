@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import shutil
 import subprocess
 import sys
@@ -94,3 +95,13 @@ def test_a_broken_file_fails_the_build_and_keeps_the_stubs_that_were_there(tree:
     assert "jobs.proto" in answer.stderr
     proto.write_text(good)
     assert import_jobs(tree).returncode == 0
+
+
+def test_the_set_of_descriptors_has_comments_and_is_equal_for_equal_protos(tree: Path) -> None:
+    assert python(tree, "hatch_build.py").returncode == 0
+    file = tree / "claraedge" / "wire" / "descriptors.pb.gz"
+    first = file.read_bytes()
+    assert b"Ends a pending or running job." in gzip.decompress(first)
+    file.unlink()
+    assert python(tree, "hatch_build.py").returncode == 0
+    assert file.read_bytes() == first

@@ -19,6 +19,7 @@ from claraedge.cli import (
     describe,
     listing,
     logs,
+    openapi,
     render,
     repair,
     retry,
@@ -75,6 +76,7 @@ for _command in (
     check.check,
     render.render,
     schema.schema,
+    openapi.openapi,
 ):
     app.add_command(_command)
 

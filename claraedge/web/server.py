@@ -30,6 +30,7 @@ from claraedge.web.http.protocol import HEADER_BYTES, KEEP_ALIVE, HttpProtocol
 from claraedge.web.http.router import Router
 from claraedge.web.login.login import LoginPages
 from claraedge.web.metrics import Exposed, MetricsPage
+from claraedge.web.openapi.routes import OpenApi
 from claraedge.web.rpc.methods import methods_of
 from claraedge.web.rpc.upstream import Upstream
 from claraedge.web.v1.resources import routes_of
@@ -81,6 +82,7 @@ class HttpServer:
             *routes_of(methods, self._upstream, places),
             *Health(methods, self._upstream).routes(),
             *MetricsPage(metrics).routes(),
+            *OpenApi(methods).routes(),
         ]
         if token is not None:
             routes += LoginPages(guard).routes()

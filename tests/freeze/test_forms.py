@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+import http.client
+import socket
 import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -64,6 +67,27 @@ operators:
 """
 
 
+class Connection(http.client.HTTPConnection):
+    def __init__(self, path: Path) -> None:
+        super().__init__("localhost", timeout=60)
+        self._path = path
+
+    def connect(self) -> None:
+        self.sock = socket.socket(socket.AF_UNIX)
+        self.sock.settimeout(self.timeout)
+        self.sock.connect(str(self._path))
+
+
+def asked(site: Site, path: str) -> bytes:
+    """Returns the body of a page of its HTTP front."""
+    connection = Connection(site.runtime / "http.sock")
+    with contextlib.closing(connection):
+        connection.request("GET", path)
+        answer = connection.getresponse()
+        assert answer.status == 200
+        return answer.read()
+
+
 @pytest.mark.podman
 def test_a_job_from_its_file_to_its_result(
     program: Path, site: Callable[[Path], Site], tmp_path: Path
@@ -86,6 +110,8 @@ def test_a_job_from_its_file_to_its_result(
     results = {f.name: f.read_text() for f in (tmp_path / "results").rglob("*.txt")}
     assert results == {"word.txt": "HELLO\n", "count.txt": "6\n"}
     assert here.say("logs", "-j", job, "-o", "shout") == "one\n"
+    assert b"claraedge_info{" in asked(here, "/metrics")
+    assert asked(here, "/openapi.json").decode() == here.say("openapi")
     here.stop()
     assert here.process is not None
     assert here.process.returncode == 0, (here.folder / "daemon.log").read_text()

@@ -20,7 +20,7 @@ _Status = health_pb2.HealthCheckResponse
 
 
 class HealthServicer:
-    """Implements Check and Watch. The empty service name means the whole server."""
+    """Implements all methods. The empty service name means the whole server."""
 
     def __init__(self, services: Sequence[str]) -> None:
         self._services = frozenset({"", *services})
@@ -41,6 +41,11 @@ class HealthServicer:
                 " are"
             )
         return _Status(status=self._status)
+
+    async def List(self, request: health_pb2.HealthListRequest) -> health_pb2.HealthListResponse:
+        """Returns the status of each service."""
+        status = _Status(status=self._status)
+        return health_pb2.HealthListResponse(statuses=dict.fromkeys(self._services, status))
 
     @endless
     async def Watch(

@@ -2,7 +2,7 @@
 
 The protocol is that of Connect (connectrpc.com/docs/protocol), unary and streams, as JSON and as
 protobuf. For people and scripts there are also streams as lines of JSON (NDJSON), by the content
-type `application/x-ndjson`; a method with one request accepts `application/json` as well.
+type `application/x-ndjson`; with `application/json` the body is one message.
 """
 
 from __future__ import annotations
@@ -161,9 +161,7 @@ def _form(method: Method, headers: Headers) -> _Stream:
             gzip = (headers.get(_ENVELOPES) or "").lower() == "gzip"
             framing = Envelopes(LIMIT, gzip=gzip)
             return _Stream(method=method, codec=codec, framing=framing, content_type=kind)
-    lines: dict[str, Callable[[int], Framing]] = {_NDJSON: Lines}
-    if not method.client_streaming:
-        lines[_JSON] = OneMessage
+    lines: Mapping[str, Callable[[int], Framing]] = {_NDJSON: Lines, _JSON: OneMessage}
     if kind not in lines:
         raise _unsupported(kind, [*(_CONNECT + name for name in CODECS), *lines])
     return _Stream(

@@ -91,6 +91,9 @@ async def test_health_and_reflection_are_as_grpc_defines_them(daemon: Daemon) ->
     for name in ("", "nvidia.clara.platform.Jobs", "grpc.health.v1.Health"):
         assert (await health.Check(ask(service=name))).status == serving
         assert (await health.Watch(ask(service=name)).read()).status == serving
+    listed = (await health.List(health_pb2.HealthListRequest())).statuses
+    assert "nvidia.clara.platform.Jobs" in listed
+    assert {status.status for status in listed.values()} == {serving}
     error = await end(health.Check(ask(service="nobody")))
     assert error.code() is grpc.StatusCode.NOT_FOUND
     unknown = await health.Watch(ask(service="nobody")).read()

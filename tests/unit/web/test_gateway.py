@@ -268,6 +268,21 @@ async def test_an_upload_as_lines_is_stored_and_read_back(daemon: Daemon, http: 
     assert b"".join(base64.b64decode(line.get("data", "")) for line in read.lines) == b"abcdef"
 
 
+async def test_an_upload_of_one_message_may_be_json(daemon: Daemon, http: Client) -> None:
+    made = await daemon.create(await daemon.register(chain("copy")))
+    part = {
+        "payloadId": {"value": made.payload_id.value},
+        "details": {"name": "a.txt", "size": "3"},
+        "data": base64.b64encode(b"abc").decode(),
+    }
+    answer = await http.post(f"{PAYLOADS}/Upload", json.dumps(part, indent=1).encode())
+    assert answer.status == 200, answer.body
+    assert len(answer.lines) == 1
+    two = await http.post(f"{PAYLOADS}/Upload", f"{json.dumps(part)}\n{json.dumps(part)}".encode())
+    assert two.status == 400
+    assert await listing(daemon, made.payload_id.value) == ["/input/a.txt"]
+
+
 async def listing(daemon: Daemon, payload: str) -> list[str]:
     return [reply.file.name for reply in await daemon.listing(payload) if reply.HasField("file")]
 

@@ -1,0 +1,159 @@
+"""The operations of files and of uploads by tus, which belong to the service Files."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+
+from claraedge.web.openapi.operations import BINARY, JSON, Operation, Parameter
+from claraedge.web.openapi.schemas import Schema
+from claraedge.web.rpc.methods import Method
+
+_SERVICE = "/claraedge.v1.Files/"
+_TEXT: Schema = {"type": "string"}
+_FLAG: Schema = {"type": "string", "maxLength": 0}
+_NUMBER: Schema = {"type": "integer", "minimum": 0}
+_ANY: Schema = {}
+_PAYLOAD = Parameter(name="payload_id", place="path", schema=_TEXT)
+_NAME = Parameter(
+    name="name", place="path", schema=_TEXT, description="The path of the file; it may have `/`."
+)
+_UPLOAD = Parameter(name="upload_id", place="path", schema=_TEXT)
+_FILES = "/v1/payloads/{payload_id}/files/"
+_UPLOADS = "/v1/payloads/{payload_id}/uploads"
+_BYTES = "application/octet-stream"
+_TUS = "The path of tus 1.0 (tus.io), whose clients work with it and know its bodies."
+
+
+def _header(name: str, text: str, schema: Schema = _TEXT) -> Parameter:
+    return Parameter(name=name, place="header", schema=schema, description=text)
+
+
+def _flag(name: str, text: str) -> Parameter:
+    return Parameter(name=name, place="query", schema=_FLAG, description=text)
+
+
+_VERSION = _header("Tus-Resumable", "The version of tus.", {"const": "1.0.0"})
+_OFFSET = _header("Upload-Offset", "Bytes that have arrived.", _NUMBER)
+_CHECKSUM = _header("Upload-Checksum", "The algorithm and the checksum of the body, in base64.")
+_FOLDER = (
+    _flag("recursive", "Lists all files below the folder."),
+    _flag("zip", "Sends all files below the folder as one archive."),
+)
+_KNOWN = (
+    _header("If-Match", "The ETag that the file has to have."),
+    _header("If-None-Match", "The ETag that the file must not have; `*`: it must not exist."),
+)
+
+
+def of_files(methods: Mapping[str, Method]) -> Iterable[Operation]:
+    """Returns the operations of files, if their service is among `methods`."""
+    return _OPERATIONS if any(path.startswith(_SERVICE) for path in methods) else ()
+
+
+def _operation(
+    verb: str,
+    template: str,
+    name: str,
+    text: str,
+    parameters: Sequence[Parameter],
+    *,
+    answer: Mapping[str, Schema] | None = None,
+    request: Mapping[str, Schema] | None = None,
+    also: Mapping[int, str],
+) -> Operation:
+    return Operation(
+        verb=verb,
+        template=template,
+        name=name,
+        tag="Files",
+        text=text,
+        parameters=parameters,
+        request=request or {},
+        needs_body=False,
+        answer=answer,
+        also=also,
+    )
+
+
+_OPERATIONS: Sequence[Operation] = (
+    _operation(
+        "GET",
+        f"{_FILES}{{name=**}}",
+        "Files_read",
+        "Sends a file, or a part of it; of a folder, a list of what it contains, or an archive.",
+        [
+            _PAYLOAD,
+            _NAME,
+            _header("Range", "The part of the file: `bytes=0-99`."),
+            _header("If-Range", "The ETag that the file has to have for a part; else all is sent."),
+            *_KNOWN,
+            _flag("download", "Browsers store the file."),
+            *_FOLDER,
+        ],
+        answer={"*/*": _ANY},
+        also={206: "A part of the file.", 304: "The file has not changed."},
+    ),
+    _operation(
+        "GET",
+        _FILES,
+        "Files_list",
+        "Lists what the root folder contains, or sends all files as an archive.",
+        [_PAYLOAD, *_FOLDER],
+        answer={JSON: _ANY, "application/zip": BINARY},
+        also={},
+    ),
+    _operation(
+        "PUT",
+        f"{_FILES}{{name=**}}",
+        "Files_write",
+        "Stores or replaces a file, whole or not at all.",
+        [_PAYLOAD, _NAME, *_KNOWN],
+        request={_BYTES: BINARY},
+        answer={JSON: {"type": "object"}},
+        also={201: "The file is new."},
+    ),
+    _operation(
+        "OPTIONS", _UPLOADS, "Uploads_options", f"Says what is supported. {_TUS}", [_PAYLOAD],
+        also={204: "The headers `Tus-*` say it."},
+    ),
+    _operation(
+        "POST",
+        _UPLOADS,
+        "Uploads_create",
+        f"Begins an upload. {_TUS}",
+        [
+            _PAYLOAD,
+            _VERSION,
+            _header("Upload-Length", "The bytes of the file.", _NUMBER),
+            _header("Upload-Metadata", "`filename` and its value in base64."),
+            _CHECKSUM,
+        ],
+        also={201: "The header `Location` has the upload."},
+    ),
+    _operation(
+        "OPTIONS", f"{_UPLOADS}/{{upload_id}}", "Upload_options",
+        f"Says what is supported. {_TUS}", [_PAYLOAD, _UPLOAD],
+        also={204: "The headers `Tus-*` say it."},
+    ),
+    _operation(
+        "HEAD", f"{_UPLOADS}/{{upload_id}}", "Upload_offset",
+        f"Says how much has arrived. {_TUS}", [_PAYLOAD, _UPLOAD, _VERSION],
+        also={200: "The header `Upload-Offset` has it.", 204: "As 200."},
+    ),
+    *(
+        _operation(
+            verb,
+            f"{_UPLOADS}/{{upload_id}}",
+            f"Upload_{name}",
+            f"Sends the next bytes of a file. {_TUS}",
+            [_PAYLOAD, _UPLOAD, _VERSION, _OFFSET, _CHECKSUM],
+            also={204: "The header `Upload-Offset` says how much has arrived."},
+        )
+        for verb, name in (("PATCH", "append"), ("POST", "append_by_post"))
+    ),
+    _operation(
+        "DELETE", f"{_UPLOADS}/{{upload_id}}", "Upload_end",
+        f"Ends an upload and removes what has arrived. {_TUS}", [_PAYLOAD, _UPLOAD, _VERSION],
+        also={204: "It is ended."},
+    ),
+)  # fmt: skip

@@ -68,7 +68,10 @@ class UpstreamCall:
         Does nothing if the call has ended: `read` says how.
         """
         with contextlib.suppress(*_ENDED):
-            await self._call.write(message)
+            await self._call.wait_for_connection()
+            # Not `write`: where the call ends meanwhile, it replaces the status of the call by an
+            # internal error, and drops the answers that were not read yet.
+            await self._call._cython_call.send_serialized_message(message)
 
     async def done_writing(self) -> None:
         """Ends the stream of requests."""

@@ -580,3 +580,15 @@ async def test_an_answer_to_head_has_no_body(http: Client) -> None:
         await connection.ask("HEAD", "/v1/version", b"")
         answer = await connection.answer()
     assert (answer.status, answer.body) == (200, b"")
+
+
+async def test_a_request_that_is_refused_while_it_is_sent_says_why(http: Client) -> None:
+    """The daemon ends the call with the first of the messages."""
+    body = json.dumps([{"modelIds": ["nothing"]}, *[{}] * 40]).encode()
+    for _ in range(5):
+        answers = await asyncio.gather(
+            *(http.ask("PUT", f"/v1/instances/{NOBODY}", body, Content_Type="application/json")
+              for _ in range(8))
+        )  # fmt: skip
+        assert {answer.status for answer in answers} == {400}
+        assert all("nothing" in answer.json["message"] for answer in answers)

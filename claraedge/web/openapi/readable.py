@@ -21,6 +21,11 @@ _OWN: Mapping[str, Schema] = {
     common_pb2.Identifier.DESCRIPTOR.full_name: _TEXT,
     common_pb2.Timestamp.DESCRIPTOR.full_name: {"type": "string", "format": "date-time"},
 }
+_WARNINGS: Schema = {
+    "type": "array",
+    "items": _TEXT,
+    "description": "What the answer says to people.",
+}
 _HEADER = common_pb2.ResponseHeader.DESCRIPTOR.full_name
 _PAGE = (
     Parameter(
@@ -78,7 +83,9 @@ def _warnings(kind: Descriptor) -> Mapping[str, Schema]:
         for field in kind.fields
     )
     text = "What the answer says to people."
-    return {"warnings": {"type": "array", "items": _TEXT, "description": text}} if has_header else {}
+    return (
+        {"warnings": {"type": "array", "items": _TEXT, "description": text}} if has_header else {}
+    )
 
 
 def of_rules(

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import asyncio
 
-from claraedge.blocking import in_thread
+from claraedge.blocking import Threads
 from claraedge.metrics.figures import FigureReader, Snapshot, Sources
+
+#: Of its own, so that the page is there also where all other threads wait for a disk.
+_WRITER = Threads(1, "metrics")
 
 
 class Exposition:
@@ -22,7 +25,7 @@ class Exposition:
             reading = self._reading = asyncio.create_task(self._reader.read(), name="metrics")
             reading.add_done_callback(self._done)
         await asyncio.wait([reading])  # the end of one caller does not affect the others
-        return await in_thread(_written, reading.result(), openmetrics)
+        return await _WRITER.run(_written, reading.result(), openmetrics)
 
     def _done(self, _: asyncio.Task[Snapshot]) -> None:
         self._reading = None

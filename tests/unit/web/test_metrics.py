@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gzip
 import re
+import threading
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -12,6 +13,7 @@ import pytest
 from prometheus_client.openmetrics import parser as openmetrics
 from prometheus_client.parser import text_string_to_metric_families
 
+from claraedge.blocking import in_thread
 from claraedge.errors import UnavailableError
 from claraedge.gpu.sampler import Sample, Sampler
 from claraedge.gpu.telemetry import GpuReading, Memory
@@ -223,6 +225,22 @@ async def test_a_source_that_hangs_delays_nothing_and_is_not_asked_again(
         return value(await scraped(http), "claraedge_source_up", source="gpus") == 1
 
     await eventually(answers, "the source answers again")
+
+
+async def test_threads_that_all_wait_for_a_disk_do_not_delay_it(
+    daemon: Daemon, http: Client
+) -> None:
+    may_end = threading.Event()
+    try:
+        waiting = [asyncio.create_task(in_thread(may_end.wait, 60)) for _ in range(64)]
+        await asyncio.sleep(0)
+        found = await scraped(http)
+        assert value(found, "claraedge_source_up", source="jobs") == 0
+        assert (value(found, "process_open_fds") or 0) > 0
+    finally:
+        may_end.set()
+    await asyncio.gather(*waiting)
+    assert value(await scraped(http), "claraedge_source_up", source="jobs") == 1
 
 
 async def test_gpus_are_shown_with_what_is_known_of_them(

@@ -2,25 +2,16 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing
-from io import FileIO
 
 from claraedge.api.answers import ok
+from claraedge.api.contents import next_bytes
 from claraedge.api.translate import id_of, identifier
-from claraedge.blocking import CancelFlag, in_cancellable_thread
 from claraedge.errors import InvalidPayloadIdError, InvalidRequestError
 from claraedge.payloads.model import PayloadFile, PayloadType
 from claraedge.payloads.payloads import Payloads
 from claraedge.wire.nvidia.clara.platform import payloads_pb2 as wire
-
-#: Bytes of a file in one message. gRPC keeps copies of messages that a slow reader has not read.
-_READ = 256 * 1024
-#: Reads at the position of the descriptor (preadv2).
-_POSITION = -1
-#: Where the event loop reads into, for each call: it copies from it before it does anything else.
-_buffer = bytearray(_READ)
 
 
 class PayloadsServicer:
@@ -78,10 +69,10 @@ class PayloadsServicer:
         with content:
             details = _details(file)
             response = wire.PayloadsDownloadResponse(header=ok(), details=details)
-            response.data = await _next(content)
+            response.data = await next_bytes(content)
             while True:
                 yield response
-                data = await _next(content)
+                data = await next_bytes(content)
                 if not data:
                     break
                 response = wire.PayloadsDownloadResponse(details=details, data=data)
@@ -157,28 +148,6 @@ async def _chunks(
         del request, details
         yield payload, name, mode, data
         del data
-
-
-async def _next(content: FileIO) -> bytes:
-    """Returns the next bytes of a file, at most `_READ`; none at the end."""
-    return _read_cached(content) or await in_cancellable_thread(_read, content)
-
-
-def _read_cached(content: FileIO) -> bytes:
-    """Reads bytes that the system has in memory, without blocking.
-
-    No bytes: a thread has to read, as from the disk; and at the end of the file, since Linux 5.9
-    and 5.10 also return 0 bytes where a read would have to wait.
-    """
-    try:
-        count = os.preadv(content.fileno(), [_buffer], _POSITION, os.RWF_NOWAIT)
-    except OSError:  # where it is no such wait, the thread meets it again
-        return b""
-    return bytes(memoryview(_buffer)[:count])
-
-
-def _read(_: CancelFlag, content: FileIO) -> bytes:
-    return content.read(_READ)
 
 
 def _payload_id(

@@ -17,6 +17,7 @@ from claraedge.api.appliance import (
 )
 from claraedge.api.clara import ClaraServicer
 from claraedge.api.events import EventsServicer
+from claraedge.api.files import FilesServicer
 from claraedge.api.jobs import JobsServicer
 from claraedge.api.models import ModelsServicer
 from claraedge.api.monitor import MonitorServicer
@@ -28,7 +29,7 @@ from claraedge.gpu.sampler import Sampler
 from claraedge.ids import new_id
 from claraedge.models.model import SetKind
 from claraedge.models.sets import ModelSets
-from claraedge.wire.claraedge.v1 import appliance_pb2, events_pb2, pipeline_files_pb2
+from claraedge.wire.claraedge.v1 import appliance_pb2, events_pb2, files_pb2, pipeline_files_pb2
 from claraedge.wire.nvidia.clara.platform import (
     clara_pb2,
     jobs_pb2,
@@ -56,6 +57,7 @@ def servicers(parts: Parts, sampler: Sampler) -> Sequence[tuple[ServiceDescripto
             ModelsServicer(parts.models, catalogs, instances, blocked_by),
         ),
         (_service(payloads_pb2, "Payloads"), PayloadsServicer(parts.payloads)),
+        (_service(files_pb2, "Files"), FilesServicer(parts.payloads)),
         (_service(pipelines_pb2, "Pipelines"), PipelinesServicer(parts.pipelines)),
         (
             _service(pipeline_files_pb2, "PipelineFiles"),

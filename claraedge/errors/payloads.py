@@ -90,3 +90,79 @@ class FileCollisionError(ClaraedgeError):
     name = "file-collision"
     code = -0x3104
     status = "ALREADY_EXISTS"
+
+
+class FileChangedError(ClaraedgeError):
+    """A file is not, or no longer, the one that the request names by its ETag, or exists already.
+
+    To do: ask for the file as it is now (`Stat`), and repeat the request with its ETag.
+    """
+
+    name = "file-changed"
+    code = -0x3106
+    status = "FAILED_PRECONDITION"
+
+
+class FileRangeError(ClaraedgeError):
+    """The request asks for bytes after the end of the file.
+
+    To do: begin at an offset that is at most the size of the file; `Stat` returns the size.
+    """
+
+    name = "file-range"
+    code = -0x3107
+    status = "OUT_OF_RANGE"
+
+
+class UploadNotFoundError(ClaraedgeError):
+    """No resumable upload has this id: it was cancelled, is over, or had no activity for a day.
+
+    To do: start a new upload, and send the file from its beginning.
+    """
+
+    name = "upload-not-found"
+    code = -0x3110
+    status = "NOT_FOUND"
+
+
+class UploadOffsetError(ClaraedgeError):
+    """An upload was continued at another offset than it has, or by two calls at the same time.
+
+    To do: ask for the offset of the upload, and continue there, with one call at a time.
+    """
+
+    name = "upload-offset"
+    code = -0x3111
+    status = "ABORTED"
+
+
+class UploadChecksumError(ClaraedgeError):
+    """The bytes that arrived do not have the checksum that the client sent; they were dropped.
+
+    To do: send the same bytes again, at the same offset.
+    """
+
+    name = "upload-checksum"
+    code = -0x3112
+    status = "INVALID_ARGUMENT"
+
+
+class UploadSizeError(InvalidRequestError):
+    """An upload has more or fewer bytes than its client declared.
+
+    To do: start a new upload with the size of the file, and do not change the file meanwhile.
+    """
+
+    name = "upload-size"
+    code = -0x3113
+
+
+class TooManyUploadsError(ClaraedgeError):
+    """Too many resumable uploads are unfinished.
+
+    To do: finish or cancel some of them; each ends by itself after a day without activity.
+    """
+
+    name = "too-many-uploads"
+    code = -0x3114
+    status = "RESOURCE_EXHAUSTED"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
@@ -42,6 +43,23 @@ class Payload:
     job: str | None = None
     files: tuple[PayloadFile, ...] = ()
     metadata: Mapping[str, str] = field(default_factory=dict)
+
+
+def etag_of(payload: str, file: PayloadFile) -> str:
+    """Returns a text that differs between any two contents of a file: its strong validator.
+
+    Blobs never change, and their names are never used again.
+    """
+    identity = b"\0".join((payload.encode(), file.blob, str(file.size).encode()))
+    return hashlib.sha256(identity).hexdigest()[:32]
+
+
+def input_prefix(kind: PayloadType) -> str:
+    """Returns what the names of all files begin with that clients store in a payload.
+
+    Source: Clara 0.8.1, Payloads Upload: a job's payload keeps them below `input/`.
+    """
+    return "input/" if kind is PayloadType.PIPELINE else ""
 
 
 def stored_mode(mode: int) -> int:

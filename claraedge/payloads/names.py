@@ -50,6 +50,21 @@ def normalise(name: str) -> str:
     return "/".join(parts)
 
 
+def folder_name(name: str) -> str:
+    """Returns the stored form of a folder's name: `/a/`, `./a` and `a` all become `a`; the root
+    folder becomes an empty name.
+
+    Raises InvalidFileNameError.
+    """
+    parts = [part for part in name.split("/") if part not in ("", ".")]
+    return normalise("/".join(parts)) if parts else ""
+
+
+def below(prefix: str, name: str) -> str:
+    """Returns a normalised name with a prefix, such as `input/`, unless it begins with it."""
+    return name if name.startswith(prefix) else prefix + name
+
+
 def check_depth(name: str) -> str:
     """Returns a normalised name that is to be stored. Raises InvalidFileNameError for
     one too deep.

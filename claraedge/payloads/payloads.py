@@ -13,6 +13,7 @@ from collections.abc import (
     Callable,
     Collection,
     Iterable,
+    Iterator,
     Mapping,
     Sequence,
 )
@@ -24,7 +25,7 @@ from weakref import WeakValueDictionary
 from claraedge import metadata
 from claraedge.blocking import in_cancellable_thread, in_thread, to_its_end
 from claraedge.bugs import known
-from claraedge.clock import Clock
+from claraedge.clock import Clock, boot_id
 from claraedge.errors import (
     ClaraedgeError,
     DamagedFileError,
@@ -39,12 +40,13 @@ from claraedge.ids import NewId
 from claraedge.payloads import records
 from claraedge.payloads.lists import Lists
 from claraedge.payloads.model import Payload, PayloadFile, PayloadType
-from claraedge.payloads.names import normalise
+from claraedge.payloads.names import folder_name, normalise
 from claraedge.payloads.readers import Readers
+from claraedge.payloads.resumable import ResumableUploads
 from claraedge.payloads.tree import PayloadTree, disposable_blob
 from claraedge.payloads.uploads import BlockedBy, Upload, refuse_blocked
 from claraedge.store import disposable as disposables
-from claraedge.store.database import Database, Transaction
+from claraedge.store.database import Database, Row, Transaction
 from claraedge.store.pages import Listing, pages
 from claraedge.suspects import UNRECORDED, Suspects, Work
 
@@ -92,6 +94,9 @@ class Payloads:
         self._from_before: set[str] = set()
         """Payloads of unfinished jobs from before this start, which are not checked yet."""
         self._damaged: dict[str, str] = {}
+        self.resumable = ResumableUploads(
+            database, tree, clock, new_id, blocked_by, self._lists.changing, boot_id()
+        )
         self._materialising: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
 
     async def prepare(self) -> None:
@@ -115,6 +120,7 @@ class Payloads:
         for payload, why in await in_thread(self._sweep, payloads, disposable):
             _log.error("a file is damaged: %s", why, extra={"payload": payload})
             self._damaged.setdefault(payload, why)
+        await self.resumable.prepare()
         if disposable:
             with contextlib.suppress(StorageFullError):  # the next start drops them
                 await self._database.write(lambda tx: disposables.drop_all(tx, "payloads"))
@@ -190,6 +196,42 @@ class Payloads:
                 async for file in found:
                     yield file
 
+    async def inside(
+        self, payload: str, folder: str, *, deep: bool
+    ) -> AsyncGenerator[PayloadFile | str, None]:
+        """Yields what a folder contains, ordered by the bytes of the names: files, and for each
+        folder its name. `deep`: all files below it, and no folders.
+
+        `folder`: empty for the root; a folder that no file lies in yields nothing. Raises as
+        `files` does, and InvalidFileNameError.
+        """
+        folder = folder_name(folder)
+        root = f"{folder}/" if folder else ""
+        end = f"{folder}0" if folder else "\U0010ffff"  # 0 is the character after a slash
+
+        def entry(row: Row) -> PayloadFile | str:
+            name = row["name"]
+            at = -1 if deep else name.find("/", len(root))
+            return records.of_row(row) if at < 0 else name[:at]
+
+        def rows(tx: Transaction, after: str | int) -> Iterator[Row]:
+            if deep:
+                return tx.each("payload_files_in", payload=payload, after=after, end=end)
+            return records.entries(tx, payload, root, str(after))
+
+        with self._lists.listing(payload) as one:
+            listing = Listing(
+                rows=rows,
+                key="name",
+                first=root,
+                read=lambda _, row: entry(row),
+                cost=lambda found: _FILE + len(found if isinstance(found, str) else found.name),
+                check=one.check,
+            )
+            async with aclosing(pages(self._database, listing)) as found:
+                async for file in found:
+                    yield file
+
     async def open(self, payload: str, name: str) -> tuple[PayloadFile, FileIO]:
         """Returns the file that a client means by `name`, and its opened content; the caller closes
         it.
@@ -207,6 +249,22 @@ class Payloads:
             f"the file {file.name!r} of the payload {payload} is damaged: {why or 'it is gone'}. A"
             " power cut or a failing disk does that, see `dmesg`; send the file again"
         )
+
+    async def stat(self, payload: str, name: str) -> tuple[str, PayloadFile | None, float]:
+        """Returns the stored name of a file or folder; the file (None: a folder), and the Unix
+        seconds at which its content was changed last.
+
+        A name that is empty or ends with a slash is that of a folder. Raises what `open` raises.
+        """
+        wanted, folder = folder_name(name), name.endswith("/")
+        file = await self._database.read(
+            lambda tx: records.find_entry(tx, payload, wanted, folder=folder)
+        )
+        if file is None:
+            return wanted, None, 0.0
+        file, content = await self.open(payload, wanted)
+        with content:
+            return file.name, file, os.fstat(content.fileno()).st_mtime
 
     async def remove_file(self, payload: str, name: str) -> None:
         """Removes the file that a client means by `name`, by the name rules of `find`.
@@ -270,7 +328,7 @@ class Payloads:
         with contextlib.suppress(ClaraedgeError):  # the next start drops the record
             await self._database.write(lambda tx: disposables.drop(tx, paths))
 
-    async def discard(self, payloads: Iterable[str]) -> None:
+    async def discard(self, payloads: Collection[str]) -> None:
         """Removes the files of payloads whose deletion is committed. What cannot be removed now is
         tried again later.
 
@@ -279,6 +337,7 @@ class Payloads:
         for payload in payloads:
             self._damaged.pop(payload, None)
             await in_thread(self.tree.move_to_removed, payload)
+        await self.resumable.discard(frozenset(payloads))
         await self.empty()
 
     async def empty(self) -> None:

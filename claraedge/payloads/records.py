@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from claraedge import metadata
-from claraedge.errors import FileCollisionError, PayloadNotFoundError, PayloadStateError
-from claraedge.payloads.model import Payload, PayloadFile, PayloadType
+from claraedge.errors import (
+    FileChangedError,
+    FileCollisionError,
+    FileNotFoundInPayloadError,
+    PayloadNotFoundError,
+    PayloadStateError,
+)
+from claraedge.payloads.model import Payload, PayloadFile, PayloadType, etag_of
 from claraedge.payloads.names import folders, match
 from claraedge.payloads.tree import disposable_blob
 from claraedge.store import disposable
@@ -141,6 +147,84 @@ def find_file(tx: Transaction, payload: str, name: str) -> PayloadFile:
         row = tx.row("payload_file", payload=payload, name=stored)
     assert row is not None
     return of_row(row)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Condition:
+    """What must be true of a file when it is replaced. By default it may exist or not."""
+
+    absent: bool = False
+    """The file must not exist."""
+    etag: str = ""
+    """The file must exist, with this ETag; `*`: with any. Empty: no condition."""
+
+
+ANY = Condition()
+
+
+def refuse_changed(tx: Transaction, payload: str, name: str, condition: Condition) -> None:
+    """Raises FileChangedError where a stored file does not meet the condition."""
+    if not condition.absent and not condition.etag:
+        return
+    row = tx.row("payload_file", payload=payload, name=name)
+    if condition.absent and row is not None:
+        raise FileChangedError(
+            f"the payload {payload} has a file {name!r} already; leave out the condition to"
+            " replace it, or choose another name"
+        )
+    if not condition.etag:
+        return
+    if row is None:
+        raise FileChangedError(
+            f"the payload {payload} has no file {name!r} that could be replaced; leave out the"
+            " condition to store it"
+        )
+    if condition.etag not in ("*", etag_of(payload, of_row(row))):
+        raise FileChangedError(
+            f"the file {name!r} of the payload {payload} was replaced meanwhile; ask for it again,"
+            " and repeat the request with its new ETag"
+        )
+
+
+def entries(tx: Transaction, payload: str, folder: str, after: str) -> Iterator[Row]:
+    """Yields a row for each file and folder that lies in a folder itself, after that of `after`.
+
+    `folder` ends with a slash, and is empty for the root. The row of a folder is its first file;
+    `entry` tells both apart. One row is read for each.
+    """
+    end = f"{folder[:-1]}0" if folder else "\U0010ffff"  # 0 is the character after a slash
+    while True:
+        if slash := after.find("/", len(folder)) + 1:
+            row = tx.row(
+                "payload_file_from", payload=payload, name=f"{after[: slash - 1]}0", end=end
+            )
+        else:
+            row = tx.row("payload_file_after", payload=payload, name=after, end=end)
+        if row is None:
+            return
+        yield row
+        after = row["name"]
+
+
+def find_entry(tx: Transaction, payload: str, name: str, *, folder: bool) -> PayloadFile | None:
+    """Returns the file that a client means by a normalised name; None for a folder of that name.
+
+    `folder`: only a folder is meant; the root folder, whose name is empty, always exists. Raises
+    what `find_file` raises, and FileNotFoundInPayloadError if there is no such folder.
+    """
+    refuse_missing(tx, payload)
+    if not name:
+        return None
+    row = None if folder else tx.row("payload_file", payload=payload, name=name)
+    if row is not None:
+        return of_row(row)
+    if tx.row("payload_files_below", payload=payload, folder=name) is not None:
+        return None
+    if folder:
+        raise FileNotFoundInPayloadError(
+            f"the payload has no folder {name!r}; its Details list the names of its files"
+        )
+    return find_file(tx, payload, name)
 
 
 def put_files(tx: Transaction, payload: str, files: Iterable[PayloadFile]) -> list[bytes]:

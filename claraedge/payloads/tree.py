@@ -6,6 +6,7 @@
     payloads/<id>/operators/<operator>/<attempt>.values/
                                                   its values in shared memory, until the job's end
     uploads/<hex>/...                             unfinished uploads; emptied at start
+    resumable/<id>/...                            unfinished uploads that their client may continue
     removed/<id>-<hex>/...                        deleted payloads that are being removed
 
 Rows name blobs, so that all files of an upload become visible, or replace others, in one commit.
@@ -56,6 +57,7 @@ class PayloadTree:
     def __init__(self, state: Path) -> None:
         self.payloads = state / "payloads"
         self.uploads = state / "uploads"
+        self.resumable = state / "resumable"
         self.removed = state / "removed"
         self._spool = state / "spool"
         self._unknown = Unknown(state)
@@ -84,6 +86,7 @@ class PayloadTree:
         """
         files.make_folders(self.payloads)
         files.make_folders(self.removed)
+        files.make_folders(self.resumable)
         remove(self.uploads)
         files.make_folders(self.uploads)
         for name in self.names():

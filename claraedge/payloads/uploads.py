@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from types import TracebackType
 from typing import Self, TypeAlias
@@ -17,8 +17,9 @@ from claraedge.fs import files
 from claraedge.fs.removal import remove
 from claraedge.payloads import records
 from claraedge.payloads.chunks import Chunks, ChunkWriter
-from claraedge.payloads.model import Payload, PayloadFile, PayloadType, stored_mode
+from claraedge.payloads.model import Payload, PayloadFile, input_prefix, stored_mode
 from claraedge.payloads.names import check_depth, normalise
+from claraedge.payloads.records import ANY, Condition
 from claraedge.payloads.tree import PayloadTree, disposable_blob
 from claraedge.store import disposable
 from claraedge.store.database import Database, Transaction
@@ -37,6 +38,35 @@ def refuse_blocked(blocked_by: BlockedBy) -> None:
         raise StorageFullError(
             f"no upload is taken now: {why}; free some space, or wait for it, and try again"
         )
+
+
+def record(
+    tx: Transaction,
+    payload: str,
+    waiting: str,
+    files: Iterable[PayloadFile],
+    condition: Condition,
+) -> list[bytes]:
+    """Makes stored files visible, whose blobs are recorded as disposable by the path `waiting`.
+
+    Returns the blobs that they replace, as `records.put_files` does. Raises what `Upload.commit`
+    raises.
+    """
+    records.refuse_sealed(records.get(tx, payload, with_files=False))
+    disposable.drop(tx, [waiting])
+
+    def checked() -> Iterator[PayloadFile]:
+        for file in files:
+            records.refuse_changed(tx, payload, file.name, condition)
+            yield file
+
+    return records.put_files(tx, payload, checked())
+
+
+async def forget(database: Database, paths: Sequence[str]) -> None:
+    """Drops the records of what was removed; the next start drops those that remain."""
+    with contextlib.suppress(ClaraedgeError):
+        await database.write(lambda tx: disposable.drop(tx, paths))
 
 
 class _Part:
@@ -82,7 +112,8 @@ class Upload:
         self._payload = payload
         self._key = key
         self._folder = tree.uploads / key
-        self._prefix = "input/" if payload.type is PayloadType.PIPELINE else ""
+        self.prefix = input_prefix(payload.type)
+        """What all stored names begin with, in addition to those that are written."""
         self._parts: dict[str, _Part] = {}
         self._sent_name = ""
         """The name in the last chunk, as the client wrote it."""
@@ -122,7 +153,7 @@ class Upload:
         """
         refuse_blocked(self._blocked_by)
         if self._last is None or name != self._sent_name:
-            self._last = self._prefix + check_depth(normalise(name))
+            self._last = self.prefix + check_depth(normalise(name))
             self._sent_name = name
             if self._last not in self._parts:
                 memory.take(sys.getsizeof(self._last) + _FILE)
@@ -132,12 +163,13 @@ class Upload:
         if data:
             await self._writer.write(part.number, data)
 
-    async def commit(self) -> PayloadFile:
+    async def commit(self, condition: Condition = ANY) -> PayloadFile:
         """Makes all files durable and visible; returns the one that was written last.
 
-        Raises InvalidRequestError for an upload without a file, PayloadNotFoundError,
-        PayloadStateError if its job was started or cancelled, FileCollisionError if a name would be
-        both a file and a folder, and StorageFullError if the disk is full.
+        `condition`: for each file. Raises InvalidRequestError for an upload without a file,
+        PayloadNotFoundError, PayloadStateError if its job was started or cancelled,
+        FileCollisionError if a name would be both a file and a folder, FileChangedError, and
+        StorageFullError if the disk is full.
         """
         if self._last is None:
             raise InvalidRequestError(
@@ -154,15 +186,13 @@ class Upload:
             await self._database.read(lambda tx: records.get(tx, self._payload.id))
             raise
         # Run this to its end even if the caller is cancelled: it may be committed already.
-        self._committing = asyncio.create_task(self._record(self._last))
+        self._committing = asyncio.create_task(self._record(self._last, condition))
         return await asyncio.shield(self._committing)
 
-    async def _record(self, last: str) -> PayloadFile:
+    async def _record(self, last: str, condition: Condition) -> PayloadFile:
         def work(tx: Transaction) -> list[bytes]:
-            records.refuse_sealed(records.get(tx, self._payload.id, with_files=False))
-            disposable.drop(tx, [self._disposable])
             found = (part.file(name) for name, part in self._parts.items())
-            return records.put_files(tx, self._payload.id, found)
+            return record(tx, self._payload.id, self._disposable, found, condition)
 
         file = self._parts[last].file(last)
         try:
@@ -177,24 +207,21 @@ class Upload:
         self._noted = False
         if replaced:
             await in_thread(self._tree.discard, self._payload.id, replaced)
-            await self._forget([disposable_blob(self._payload.id, blob) for blob in replaced])
+            await forget(
+                self._database, [disposable_blob(self._payload.id, blob) for blob in replaced]
+            )
         return file
 
     async def _clean(self) -> None:
         """Removes all that did not become visible."""
         await to_its_end(in_thread(self._remove))
         if self._noted:
-            await to_its_end(self._forget([self._disposable]))
+            await to_its_end(forget(self._database, [self._disposable]))
 
     @property
     def _disposable(self) -> str:
         """The path that represents all blobs of this upload."""
         return disposable_blob(self._payload.id, b"blobs/" + self._key.encode())
-
-    async def _forget(self, paths: Sequence[str]) -> None:
-        """Drops the records of what was removed; the next start drops those that remain."""
-        with contextlib.suppress(ClaraedgeError):
-            await self._database.write(lambda tx: disposable.drop(tx, paths))
 
     # --- in threads --------------------------------------------------------------------------
 

@@ -22,7 +22,7 @@ from claraedge.api.transport.slots import BOUNDS, OPENING, CallKind
 from claraedge.client import target
 from claraedge.config.model import ApiSettings
 from claraedge.jobs import records as jobs
-from claraedge.payloads import names
+from claraedge.payloads import names, resumable
 from claraedge.registry import pipelines
 from tests.field.case import case
 from tests.rig.waiting import eventually
@@ -59,6 +59,9 @@ FIGURES = {
     "a key of metadata": f"{metadata.MAX_KEY_BYTES} bytes",
     "a value of metadata": f"{metadata.MAX_VALUE_CHARACTERS} characters",
     "all metadata of one thing": f"{metadata.MAX_TOTAL_BYTES} bytes",
+    "unfinished uploads": f"{resumable.MOST}",
+    "time without activity of an unfinished upload": f"{resumable.LIFE / 3600:g} h",
+    "calls that continue one upload": "1",
     "a call with one request and one answer": f"{_API.unary_seconds:g} s, `[api] unary_seconds`",
     "the first message of any call, and the next one of an upload": (
         f"{_API.idle_seconds:g} s, `[api] idle_seconds`"

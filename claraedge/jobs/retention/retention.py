@@ -120,6 +120,7 @@ class Retention:
         old = expired(waiting, self._seen, trust, self._limit)
         if old:
             await self._remove(old)
+        await self._payloads.resumable.expire(now.wall if trust.steady else None)
         await self._payloads.empty()
         await self._artifacts.measure()
         removed = await self._by_age(now.wall) if trust.steady else Removed()

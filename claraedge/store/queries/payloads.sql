@@ -36,6 +36,18 @@ SELECT name, size, mode, blob, sha256 FROM payload_files WHERE payload = :payloa
 -- name: payload_files_after
 SELECT name, size, mode, blob, sha256 FROM payload_files WHERE payload = :payload AND name > :after ORDER BY name;
 
+-- name: payload_files_in
+SELECT name, size, mode, blob, sha256 FROM payload_files
+WHERE payload = :payload AND name > :after AND name < :end ORDER BY name;
+
+-- name: payload_file_after
+SELECT name, size, mode, blob, sha256 FROM payload_files
+WHERE payload = :payload AND name > :name AND name < :end ORDER BY name LIMIT 1;
+
+-- name: payload_file_from
+SELECT name, size, mode, blob, sha256 FROM payload_files
+WHERE payload = :payload AND name >= :name AND name < :end ORDER BY name LIMIT 1;
+
 -- name: payload_file
 SELECT name, size, mode, blob, sha256 FROM payload_files WHERE payload = :payload AND name = :name;
 

@@ -18,7 +18,7 @@ from claraedge.config import ApiSettings, Config, DiskSettings, EngineSettings, 
 from claraedge.daemon import serve
 from claraedge.runner.memory import MemoryRunner
 from claraedge.runner.protocol import Runner
-from claraedge.wire.claraedge.v1 import appliance_pb2_grpc
+from claraedge.wire.claraedge.v1 import appliance_pb2_grpc, files_pb2_grpc
 from claraedge.wire.nvidia.clara.platform import (
     clara_pb2_grpc,
     common_pb2,
@@ -56,6 +56,7 @@ class Daemon:
     images: Any = field(init=False)
     inbox: Any = field(init=False)
     appliance: Any = field(init=False)
+    files: Any = field(init=False)
 
     def __post_init__(self) -> None:
         self.clara = clara_pb2_grpc.ClaraStub(self.channel)
@@ -65,6 +66,7 @@ class Daemon:
         self.images = appliance_pb2_grpc.ImagesStub(self.channel)
         self.inbox = appliance_pb2_grpc.InboxStub(self.channel)
         self.appliance = appliance_pb2_grpc.ApplianceStub(self.channel)
+        self.files = files_pb2_grpc.FilesStub(self.channel)
 
     async def register(self, text: str) -> str:
         request = pipelines_pb2.PipelinesCreateRequest(

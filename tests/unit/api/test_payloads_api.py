@@ -349,11 +349,11 @@ async def test_a_download_keeps_to_the_file_that_it_began_with(daemon: Daemon) -
 async def test_a_download_that_breaks_half_way_does_not_seem_whole(
     daemon: Daemon, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from claraedge.api import payloads as servicer
+    from claraedge.api import contents as reading
 
     payload = await reusable(daemon)
     await daemon.upload(payload, *[("a", b"o" * 1_500_000)] * 2)
-    read = servicer._read
+    read = reading._read
     reads = 0
 
     def breaks(*arguments: Any) -> bytes:
@@ -363,8 +363,8 @@ async def test_a_download_that_breaks_half_way_does_not_seem_whole(
             raise OSError(5, "Input/output error")
         return read(*arguments)
 
-    monkeypatch.setattr(servicer, "_read_cached", lambda _: b"")
-    monkeypatch.setattr(servicer, "_read", breaks)
+    monkeypatch.setattr(reading, "_read_cached", lambda *_: b"")
+    monkeypatch.setattr(reading, "_read", breaks)
     with pytest.raises(grpc.aio.AioRpcError) as caught:
         await daemon.download(payload, "a")
     assert caught.value.code() is grpc.StatusCode.FAILED_PRECONDITION

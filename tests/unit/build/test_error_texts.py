@@ -26,6 +26,7 @@ GENERAL = {
     "the watch ends without a message; say what to follow": _SAYS_NOTHING,
     "the watch does not say what it follows; its first message has to": _SAYS_NOTHING,
     "the request says nothing; set follow or acknowledge": _SAYS_NOTHING,
+    "the stream holds no message; send one with a name, or with the id of an upload": _SAYS_NOTHING,
     "the upload holds no message; send the model's folder as a zip archive": _SAYS_NOTHING,
     "the upload holds no message, so it names no file; an empty file needs one message with its"
     " name": _SAYS_NOTHING,

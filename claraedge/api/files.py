@@ -1,0 +1,261 @@
+"""Serves `claraedge.v1.Files`: parts of files, folders, and uploads that can be continued."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import aclosing
+
+from claraedge.api.appliance import time_of
+from claraedge.api.contents import next_bytes
+from claraedge.errors import (
+    FileChangedError,
+    FileRangeError,
+    InvalidPayloadIdError,
+    InvalidRequestError,
+)
+from claraedge.ids import parse_id
+from claraedge.payloads.checksums import Checksum, Comparison
+from claraedge.payloads.model import PayloadFile, etag_of
+from claraedge.payloads.names import normalise
+from claraedge.payloads.payloads import Payloads
+from claraedge.payloads.records import Condition
+from claraedge.payloads.resumable import UploadState
+from claraedge.payloads.resuming import continued
+from claraedge.wire.claraedge.v1 import files_pb2 as wire
+
+#: Files in one message of a list, and bytes of their names. Clients accept messages of 4 MiB.
+_FILES, _BYTES = 500, 256 * 1024
+
+
+class FilesServicer:
+    """Implements Stat, List, Read, Write, StartUpload, GetUpload, ListUploads, CancelUpload."""
+
+    def __init__(self, payloads: Payloads) -> None:
+        self._payloads = payloads
+
+    async def Stat(self, request: wire.StatFileRequest) -> wire.FileInfo:
+        payload = _payload(request)
+        with self._payloads.readers.reading(payload):  # usually a read follows
+            name, file, modified = await self._payloads.stat(payload, request.name)
+        if file is None:
+            return wire.FileInfo(name=name, folder=True)
+        return _info(payload, file, modified)
+
+    async def List(self, request: wire.ListFilesRequest) -> AsyncIterator[wire.ListFilesResponse]:
+        payload = _payload(request)
+        message, size = wire.ListFilesResponse(), 0
+        found = self._payloads.inside(payload, request.folder, deep=request.recursive)
+        async with aclosing(found) as entries:
+            async for one in entries:
+                if isinstance(one, str):
+                    info = wire.FileInfo(name=one, folder=True)
+                else:
+                    info = _info(payload, one)
+                message.files.append(info)
+                size += len(info.name)
+                if len(message.files) >= _FILES or size >= _BYTES:
+                    yield message
+                    message, size = wire.ListFilesResponse(), 0
+        if message.files:
+            yield message
+
+    async def Read(self, request: wire.ReadFileRequest) -> AsyncIterator[wire.ReadFileResponse]:
+        payload = _payload(request)
+        with self._payloads.readers.reading(payload):
+            async with aclosing(self._read(payload, request)) as messages:
+                async for message in messages:
+                    yield message
+
+    async def _read(
+        self, payload: str, request: wire.ReadFileRequest
+    ) -> AsyncGenerator[wire.ReadFileResponse, None]:
+        if request.offset < 0 or request.limit < 0:
+            raise InvalidRequestError(
+                f"the offset {request.offset} or the limit {request.limit} is negative; give bytes"
+                " from 0 on"
+            )
+        file, content = await self._payloads.open(payload, request.name)
+        with content:
+            info = _info(payload, file, os.fstat(content.fileno()).st_mtime)
+            if request.if_etag not in ("", info.etag):
+                raise FileChangedError(
+                    f"the file {file.name!r} of the payload {payload} was replaced meanwhile; ask"
+                    " for it again"
+                )
+            left = file.size - request.offset
+            if left < 0:
+                raise FileRangeError(
+                    f"the file {file.name!r} has {file.size} bytes, so that none follow the offset"
+                    f" {request.offset}; begin at {file.size} at most"
+                )
+            left = min(left, request.limit or left)
+            content.seek(request.offset)
+            response = wire.ReadFileResponse(file=info)
+            while left:
+                response.data = await next_bytes(content, left)
+                if not response.data:  # damaged meanwhile: fewer bytes must not pass for all
+                    raise OSError(f"{file.name} has fewer bytes than {file.size}")
+                left -= len(response.data)
+                yield response
+                response = wire.ReadFileResponse()
+            if response.HasField("file"):
+                yield response
+
+    async def Write(self, requests: AsyncIterator[wire.WriteFileRequest]) -> wire.WriteFileResponse:
+        """Answers Files.Write. Raises InvalidRequestError if the stream has no message, or stores
+        nothing because none has `finish`.
+        """
+        try:
+            first = await anext(requests)
+        except StopAsyncIteration:
+            raise InvalidRequestError(
+                "the stream holds no message; send one with a name, or with the id of an upload"
+            ) from None
+        head = wire.WriteFileRequest()
+        head.CopyFrom(first)
+        head.ClearField("data")
+        async with aclosing(_chunks(first, requests)) as chunks:
+            del first  # not kept in memory while waiting for the client
+            return await (self._continue if head.upload_id else self._whole)(head, chunks)
+
+    async def _whole(
+        self, head: wire.WriteFileRequest, chunks: AsyncIterator[tuple[bytes, bool]]
+    ) -> wire.WriteFileResponse:
+        payload, name = _payload(head), normalise(head.name)
+        if head.offset:
+            raise InvalidRequestError(
+                f"a new file begins at the offset 0, and not at {head.offset}; continue an upload"
+                " by its id"
+            )
+        comparison, finish = Comparison(_checksum(head)), False
+        async with await self._payloads.upload(payload) as upload:
+            name = name.removeprefix(upload.prefix)
+            async for data, finish in chunks:  # noqa: B007 - the last one counts
+                comparison.update(data)
+                await upload.write(name, head.mode, data)
+                del data
+            if not finish:
+                raise InvalidRequestError(
+                    f"the stream ended without `finish`, so {head.name!r} may lack bytes and is not"
+                    " stored; send the whole file, and set `finish` in the last message"
+                )
+            comparison.refuse_other()
+            file = await upload.commit(_condition(head))
+        return wire.WriteFileResponse(file=_info(payload, file), offset=file.size)
+
+    async def _continue(
+        self, head: wire.WriteFileRequest, chunks: AsyncIterator[tuple[bytes, bool]]
+    ) -> wire.WriteFileResponse:
+        uploads, upload, finish = self._payloads.resumable, _upload_id(head), False
+        async with continued(uploads, upload, head.offset, _checksum(head)) as continuation:
+            async for data, finish in chunks:  # noqa: B007 - as above
+                await continuation.write(data)
+                del data
+            if not finish:
+                return wire.WriteFileResponse(offset=await continuation.end())
+            file = await continuation.finish(_condition(head))
+        payload = uploads.get(upload).payload
+        return wire.WriteFileResponse(file=_info(payload, file), offset=file.size)
+
+    async def StartUpload(self, request: wire.StartUploadRequest) -> wire.Upload:
+        return _upload(
+            await self._payloads.resumable.start(
+                _payload(request),
+                request.name,
+                mode=request.mode,
+                size=request.size if request.HasField("size") else None,
+                note=request.note,
+            )
+        )
+
+    async def GetUpload(self, request: wire.GetUploadRequest) -> wire.Upload:
+        return _upload(self._payloads.resumable.get(_upload_id(request)))
+
+    async def ListUploads(self, request: wire.ListUploadsRequest) -> AsyncIterator[wire.Upload]:
+        payload = _payload(request) if request.HasField("place") else None
+        for state in await self._payloads.resumable.all(payload):
+            yield _upload(state)
+
+    async def CancelUpload(self, request: wire.CancelUploadRequest) -> wire.CancelUploadResponse:
+        await self._payloads.resumable.cancel(_upload_id(request))
+        return wire.CancelUploadResponse()
+
+
+async def _chunks(
+    request: wire.WriteFileRequest, requests: AsyncIterator[wire.WriteFileRequest]
+) -> AsyncGenerator[tuple[bytes, bool], None]:
+    """Yields data and `finish` of each message; keeps no message while its data are written.
+
+    Raises InvalidRequestError if a message follows the last one.
+    """
+    number, data, finish = 1, request.data, request.finish
+    del request
+    yield data, finish
+    del data
+    async for request in requests:
+        number += 1
+        if finish:
+            raise InvalidRequestError(
+                f"message {number} of the stream follows the one with `finish`; set it in the last"
+            )
+        data, finish = request.data, request.finish
+        del request
+        yield data, finish
+        del data
+
+
+def _payload(
+    request: wire.StatFileRequest
+    | wire.ListFilesRequest
+    | wire.ReadFileRequest
+    | wire.WriteFileRequest
+    | wire.StartUploadRequest
+    | wire.ListUploadsRequest,
+) -> str:
+    if not request.HasField("place"):
+        raise InvalidPayloadIdError(
+            f"the {request.DESCRIPTOR.name} names no place; set `payload_id`"
+        )
+    return parse_id(request.payload_id, InvalidPayloadIdError)
+
+
+def _upload_id(
+    request: wire.WriteFileRequest | wire.GetUploadRequest | wire.CancelUploadRequest,
+) -> str:
+    return parse_id(request.upload_id, InvalidRequestError)
+
+
+def _condition(head: wire.WriteFileRequest) -> Condition:
+    return Condition(absent=head.if_absent, etag=head.if_etag)
+
+
+def _checksum(head: wire.WriteFileRequest) -> Checksum | None:
+    """Returns the checksum of a request; None without one. Raises InvalidRequestError."""
+    if not head.HasField("checksum"):
+        return None
+    return Checksum(algorithm=head.checksum.algorithm, digest=head.checksum.digest)
+
+
+def _info(payload: str, file: PayloadFile, modified: float | None = None) -> wire.FileInfo:
+    return wire.FileInfo(
+        name=file.name,
+        size=file.size,
+        mode=file.mode,
+        etag=etag_of(payload, file),
+        modified=None if modified is None else time_of(modified),
+        sha256=file.sha256 or "",
+    )
+
+
+def _upload(state: UploadState) -> wire.Upload:
+    return wire.Upload(
+        id=state.id,
+        payload_id=state.payload,
+        name=state.name,
+        offset=state.offset,
+        size=state.size,
+        note=state.note,
+        expires=time_of(state.expires),
+        finished=state.finished,
+    )

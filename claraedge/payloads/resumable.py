@@ -1,0 +1,408 @@
+"""Uploads that their client may continue, after a lost connection or a restart of the daemon.
+
+    resumable/<id>/upload.json          what it is, and how much of it is certainly on the disk
+    resumable/<id>/0                    its bytes; their number is the offset
+    resumable/<id>/unchecked-<offset>   what follows the offset was not compared with its checksum
+
+What a killed daemon had written to a file stays there, so its size is the offset. A power cut may
+lose what was not synced, or leave other bytes there: after another boot, what was synced counts.
+None of this is in the database, so an upload costs no commits, and other versions ignore it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+from collections.abc import AsyncGenerator, Callable, Collection, Sequence
+from contextlib import AbstractContextManager, asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import msgspec
+
+from claraedge.blocking import CancelFlag, in_cancellable_thread, in_thread, wait_out
+from claraedge.clock import Clock
+from claraedge.decoding import decode_json
+from claraedge.errors import (
+    InvalidRequestError,
+    PayloadNotFoundError,
+    PayloadStateError,
+    TooManyUploadsError,
+    UploadNotFoundError,
+    UploadOffsetError,
+)
+from claraedge.fs import files
+from claraedge.fs.removal import remove
+from claraedge.ids import NewId
+from claraedge.payloads import records
+from claraedge.payloads.model import PayloadFile, input_prefix, stored_mode
+from claraedge.payloads.names import below, check_depth, normalise
+from claraedge.payloads.records import Condition
+from claraedge.payloads.tree import PayloadTree, disposable_blob
+from claraedge.payloads.uploads import BlockedBy, forget, record, refuse_blocked
+from claraedge.store import disposable
+from claraedge.store.database import Database, Transaction
+
+#: Seconds without activity after which an upload ends.
+LIFE = 86_400.0
+#: Most uploads that are unfinished, and finished ones that are remembered.
+MOST = 1024
+#: Bytes that an upload of a client may say of itself.
+MAX_NOTE = 4096
+
+_RECORD, _DATA, _UNCHECKED = "upload.json", "0", "unchecked-"
+
+
+class Record(msgspec.Struct, frozen=True):
+    """What the disk has of an upload, besides its bytes."""
+
+    payload: str
+    name: str
+    """The name under which its file will be stored."""
+    mode: int
+    size: int | None
+    """Bytes of the whole file; None where the client did not say."""
+    note: str
+    """Text of the client."""
+    boot: str
+    """The boot in which its bytes were written."""
+    synced: int = 0
+    """Bytes that are certainly on the disk."""
+
+
+class Open:
+    """An unfinished upload."""
+
+    __slots__ = ("bound", "folder", "id", "lock", "offset", "record", "seen", "touched")
+
+    def __init__(
+        self, upload: str, folder: Path, record: Record, *, offset: int, touched: float, seen: float
+    ) -> None:
+        self.id = upload
+        self.folder = folder
+        self.record = record
+        self.offset = offset
+        self.touched = touched
+        """Unix seconds of its last activity."""
+        self.seen = seen
+        """The same in BOOTTIME seconds, or when this daemon began."""
+        self.lock = asyncio.Lock()
+        self.bound: asyncio.Timeout | None = None
+        """Ends the newest call that works on it; None: there is none."""
+
+    @property
+    def data(self) -> Path:
+        """The file with its bytes."""
+        return self.folder / _DATA
+
+    def save(self) -> None:
+        """Writes its record durably; blocks."""
+        files.replace(self.folder / _RECORD, msgspec.json.encode(self.record))
+
+    def begin_unchecked(self, offset: int) -> None:
+        """Marks what is written from now on as not compared with its checksum; blocks."""
+        (self.folder / f"{_UNCHECKED}{offset}").touch()
+
+    def end_unchecked(self, offset: int, *, drop: bool) -> None:
+        """Removes the mark, and with `drop` first what was written; blocks."""
+        if drop:
+            os.truncate(self.data, offset)
+        (self.folder / f"{_UNCHECKED}{offset}").unlink(missing_ok=True)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UploadState:
+    """Where an upload stands."""
+
+    id: str
+    payload: str
+    name: str
+    offset: int
+    size: int | None
+    note: str
+    expires: float
+    """Unix seconds at which it ends without activity."""
+    finished: bool = False
+
+
+class ResumableUploads:
+    """The uploads that clients may continue. Use it on the event loop."""
+
+    def __init__(
+        self,
+        database: Database,
+        tree: PayloadTree,
+        clock: Clock,
+        new_id: NewId,
+        blocked_by: BlockedBy,
+        changing: Callable[[str], AbstractContextManager[None]],
+        boot: str,
+    ) -> None:
+        """`changing` is entered while the files of a payload change; `boot`: id of this boot."""
+        self._database = database
+        self._tree = tree
+        self._clock = clock
+        self._new_id = new_id
+        self._blocked_by = blocked_by
+        self._changing = changing
+        self.boot = boot
+        self._open: dict[str, Open] = {}
+        self._finished: dict[str, UploadState] = {}
+        """The last ones, for clients that did not get the answer."""
+
+    async def prepare(self) -> None:
+        """Prepares the start: finds the uploads of before. Call it once blobs without a row are
+        removed.
+        """
+        for one, finished in await in_thread(self._found):
+            if finished:
+                self._remember(one)
+                await in_thread(remove, one.folder)
+            else:
+                self._open[one.id] = one
+
+    def _found(self) -> list[tuple[Open, bool]]:
+        """Returns what the disk has, cut to what is certain; and whether it is finished."""
+        found = []
+        for folder in sorted(self._tree.resumable.iterdir()):
+            try:
+                record = decode_json((folder / _RECORD).read_bytes(), Record)
+                status = (folder / _DATA).stat()
+            except (FileNotFoundError, NotADirectoryError, msgspec.MsgspecError):
+                remove(folder)  # its start was never answered
+                continue
+            # Its content has become a blob that a row names: only its removal was missing.
+            finished = status.st_nlink > 1
+            end = status.st_size if finished else self._cut(folder, record, status.st_size)
+            one = Open(
+                folder.name,
+                folder,
+                record,
+                offset=end,
+                touched=status.st_mtime,
+                seen=self._clock.elapsed(),
+            )
+            found.append((one, finished))
+        return found
+
+    def _cut(self, folder: Path, record: Record, size: int) -> int:
+        """Cuts the bytes to those that are certain; returns how many they are."""
+        marks = list(folder.glob(f"{_UNCHECKED}*"))
+        end = min([size, *(int(mark.name.removeprefix(_UNCHECKED)) for mark in marks)])
+        if record.boot != self.boot:
+            end = min(end, record.synced)
+        if end < size:
+            os.truncate(folder / _DATA, end)
+        for mark in marks:
+            mark.unlink()
+        return end
+
+    async def start(
+        self, payload: str, name: str, *, mode: int, size: int | None, note: str
+    ) -> UploadState:
+        """Starts an upload of one file: of `size` bytes, or of any number.
+
+        Raises what `Payloads.upload` raises, InvalidFileNameError, InvalidRequestError, and
+        TooManyUploadsError.
+        """
+        await self.expire(None)
+        if size is not None and size < 0:
+            raise InvalidRequestError(f"{size} is no size of a file; give its bytes, or no size")
+        if len(note.encode()) > MAX_NOTE:
+            raise InvalidRequestError(f"the note has more than {MAX_NOTE} bytes; shorten it")
+        found = await self._database.read(lambda tx: records.get(tx, payload, with_files=False))
+        records.refuse_sealed(found)
+        refuse_blocked(self._blocked_by)
+        stored = check_depth(below(input_prefix(found.type), normalise(name)))
+        if len(self._open) >= MOST:
+            raise TooManyUploadsError(
+                f"{MOST} uploads are unfinished, which is the most at a time; finish or cancel some"
+            )
+        upload = self._new_id()
+        one = Open(
+            upload,
+            self._tree.resumable / upload,
+            Record(payload, stored, stored_mode(mode), size, note, self.boot),
+            offset=0,
+            touched=self._clock.now(),
+            seen=self._clock.elapsed(),
+        )
+        self._open[upload] = one
+        try:
+            await in_cancellable_thread(_make, one)
+        except BaseException:
+            await self._drop(one)
+            raise
+        return _state(one)
+
+    def get(self, upload: str) -> UploadState:
+        """Returns where an upload stands, also a finished one. Raises UploadNotFoundError."""
+        finished = self._finished.get(upload)
+        return finished or _state(self._find(upload))
+
+    async def all(self, payload: str | None = None) -> Sequence[UploadState]:
+        """Returns the unfinished uploads, of one payload or of all, the oldest first."""
+        await self.expire(None)
+        return [_state(o) for o in self._open.values() if payload in (None, o.record.payload)]
+
+    async def cancel(self, upload: str) -> None:
+        """Ends an upload, and removes what has arrived. Raises UploadNotFoundError."""
+        async with self.turn(upload) as one:
+            await self._drop(one)
+
+    async def expire(self, wall: float | None) -> None:
+        """Removes the uploads that had no activity for `LIFE`.
+
+        `wall`: Unix seconds now; None where that clock may be wrong.
+        """
+        now = self._clock.elapsed()
+        for one in list(self._open.values()):
+            old = now - one.seen >= LIFE or (wall is not None and wall - one.touched >= LIFE)
+            if old and one.bound is None:
+                await self._drop(one)
+
+    async def discard(self, payloads: Collection[str]) -> None:
+        """Removes the uploads into payloads that were deleted."""
+        for one in list(self._open.values()):
+            if one.record.payload in payloads and one.bound is None:
+                await self._drop(one)  # a call that works on one of them does that itself
+
+    @asynccontextmanager
+    async def turn(self, upload: str) -> AsyncGenerator[Open, None]:
+        """Works alone on an upload. A call that did so before is ended, and all it read is kept:
+        often its client has lost the connection, and continues on a new one.
+
+        Raises UploadNotFoundError, and UploadOffsetError if a later call works on it.
+        """
+        one = self._find(upload)
+        try:
+            async with asyncio.timeout(None) as bound:
+                before, one.bound = one.bound, bound
+                if before is not None and not before.expired():
+                    before.reschedule(asyncio.get_running_loop().time())
+                async with one.lock:
+                    self._find(upload)  # it may be over now
+                    yield one
+        except TimeoutError:
+            if not bound.expired():
+                raise
+            raise UploadOffsetError(
+                f"another call continues the upload {upload}, so this one is ended; ask for its"
+                " offset, and continue there"
+            ) from None
+        finally:
+            if one.bound is bound:
+                one.bound = None
+            one.touched, one.seen = self._clock.now(), self._clock.elapsed()
+
+    async def refuse_ended(self, one: Open) -> None:
+        """Raises PayloadNotFoundError and PayloadStateError where its payload accepts no files any
+        more, and StorageFullError while the disk is low.
+        """
+        payload = one.record.payload
+        try:
+            found = await self._database.read(lambda tx: records.get(tx, payload, with_files=False))
+            records.refuse_sealed(found)
+        except (PayloadNotFoundError, PayloadStateError):
+            await self._drop(one)  # it can never be finished
+            raise
+        refuse_blocked(self._blocked_by)
+
+    def refuse_blocked(self) -> None:
+        """Raises StorageFullError while the disk is low."""
+        refuse_blocked(self._blocked_by)
+
+    async def finish(self, one: Open, condition: Condition) -> PayloadFile:
+        """Makes the file durable and visible. Runs to its end, even if the caller is cancelled.
+
+        Raises what `Upload.commit` raises.
+        """
+        publishing = asyncio.create_task(self._publish(one, condition))
+        try:
+            return await asyncio.shield(publishing)
+        except asyncio.CancelledError:
+            await wait_out(publishing)
+            raise
+
+    async def _publish(self, one: Open, condition: Condition) -> PayloadFile:
+        key, of = self._new_id(), one.record
+        file = PayloadFile(
+            name=of.name, size=one.offset, mode=of.mode, blob=b"blobs/" + key.encode()
+        )
+        waiting = disposable_blob(of.payload, file.blob)
+
+        def work(tx: Transaction) -> list[bytes]:
+            return record(tx, of.payload, waiting, [file], condition)
+
+        await self._database.write(lambda tx: disposable.add(tx, [waiting]))
+        try:
+            await in_cancellable_thread(self._store, one, key)
+            with self._changing(of.payload):
+                replaced = await self._database.write(work)
+        except Exception as error:
+            await in_thread(self._unstore, one, file.blob)
+            await forget(self._database, [waiting])
+            if isinstance(error, PayloadNotFoundError | PayloadStateError):
+                await self._drop(one)  # it can never be finished
+            if isinstance(error, FileNotFoundError):  # the payload was deleted meanwhile
+                await self._database.read(lambda tx: records.get(tx, of.payload))
+            raise
+        self._remember(one)
+        await self._drop(one)
+        await in_thread(self._tree.discard, of.payload, replaced)
+        await forget(self._database, [disposable_blob(of.payload, blob) for blob in replaced])
+        return file
+
+    def _store(self, _: CancelFlag, one: Open, key: str) -> None:
+        one.data.chmod(files.readable(one.record.mode))
+        files.sync_file(one.data)
+        # By a link: a crash before the commit leaves the upload as it is.
+        mode, payload = one.record.mode, one.record.payload
+        self._tree.adopt(payload, one.data, mode=mode, keep=True, name=key)
+        self._tree.sync_blobs(payload)
+
+    def _unstore(self, one: Open, blob: bytes) -> None:
+        self._tree.discard(one.record.payload, [blob])
+        with contextlib.suppress(FileNotFoundError):
+            one.data.chmod(0o600)
+
+    def _find(self, upload: str) -> Open:
+        one = self._open.get(upload)
+        if one is None:
+            raise UploadNotFoundError(
+                f"there is no unfinished upload {upload}; it may be finished, cancelled, or without"
+                " activity for a day: start a new one"
+            )
+        return one
+
+    def _remember(self, one: Open) -> None:
+        """Remembers an upload as finished, instead of the oldest such one."""
+        self._finished[one.id] = _state(one, finished=True)
+        if len(self._finished) > MOST:
+            del self._finished[next(iter(self._finished))]
+
+    async def _drop(self, one: Open) -> None:
+        """Removes an upload."""
+        self._open.pop(one.id, None)
+        await in_thread(remove, one.folder)
+
+
+def _make(_: CancelFlag, one: Open) -> None:
+    one.folder.mkdir(0o700)
+    one.data.touch(0o600)
+    one.save()
+
+
+def _state(one: Open, *, finished: bool = False) -> UploadState:
+    of = one.record
+    return UploadState(
+        id=one.id,
+        payload=of.payload,
+        name=of.name,
+        offset=one.offset,
+        size=of.size,
+        note=of.note,
+        expires=one.touched + LIFE,
+        finished=finished,
+    )

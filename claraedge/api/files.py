@@ -45,7 +45,9 @@ class FilesServicer:
     async def List(self, request: wire.ListFilesRequest) -> AsyncIterator[wire.ListFilesResponse]:
         payload = _payload(request)
         message, size = wire.ListFilesResponse(), 0
-        found = self._payloads.inside(payload, request.folder, deep=request.recursive)
+        found = self._payloads.inside(
+            payload, request.folder, deep=request.recursive, after=request.after
+        )
         async with aclosing(found) as entries:
             async for one in entries:
                 if isinstance(one, str):
@@ -142,7 +144,9 @@ class FilesServicer:
                 )
             comparison.refuse_other()
             file = await upload.commit(_condition(head))
-        return wire.WriteFileResponse(file=_info(payload, file), offset=file.size)
+        return wire.WriteFileResponse(
+            file=_info(payload, file), offset=file.size, replaced=upload.replaced
+        )
 
     async def _continue(
         self, head: wire.WriteFileRequest, chunks: AsyncIterator[tuple[bytes, bool]]
@@ -154,9 +158,11 @@ class FilesServicer:
                 del data
             if not finish:
                 return wire.WriteFileResponse(offset=await continuation.end())
-            file = await continuation.finish(_condition(head))
+            file, replaced = await continuation.finish(_condition(head))
         payload = uploads.get(upload).payload
-        return wire.WriteFileResponse(file=_info(payload, file), offset=file.size)
+        return wire.WriteFileResponse(
+            file=_info(payload, file), offset=file.size, replaced=replaced
+        )
 
     async def StartUpload(self, request: wire.StartUploadRequest) -> wire.Upload:
         return _upload(

@@ -197,10 +197,10 @@ class Payloads:
                     yield file
 
     async def inside(
-        self, payload: str, folder: str, *, deep: bool
+        self, payload: str, folder: str, *, deep: bool, after: str = ""
     ) -> AsyncGenerator[PayloadFile | str, None]:
         """Yields what a folder contains, ordered by the bytes of the names: files, and for each
-        folder its name. `deep`: all files below it, and no folders.
+        folder its name. `deep`: all files below it, and no folders. `after`: only what follows it.
 
         `folder`: empty for the root; a folder that no file lies in yields nothing. Raises as
         `files` does, and InvalidFileNameError.
@@ -214,16 +214,18 @@ class Payloads:
             at = -1 if deep else name.find("/", len(root))
             return records.of_row(row) if at < 0 else name[:at]
 
-        def rows(tx: Transaction, after: str | int) -> Iterator[Row]:
+        def rows(tx: Transaction, last: str | int) -> Iterator[Row]:
             if deep:
-                return tx.each("payload_files_in", payload=payload, after=after, end=end)
-            return records.entries(tx, payload, root, str(after))
+                return tx.each("payload_files_in", payload=payload, after=last, end=end)
+            if last == after and tx.row("payload_file", payload=payload, name=last) is None:
+                last = f"{last}/"  # it is a folder
+            return records.entries(tx, payload, root, str(last))
 
         with self._lists.listing(payload) as one:
             listing = Listing(
                 rows=rows,
                 key="name",
-                first=root,
+                first=max(root, after),
                 read=lambda _, row: entry(row),
                 cost=lambda found: _FILE + len(found if isinstance(found, str) else found.name),
                 check=one.check,

@@ -313,10 +313,10 @@ class ResumableUploads:
         """Raises StorageFullError while the disk is low."""
         refuse_blocked(self._blocked_by)
 
-    async def finish(self, one: Open, condition: Condition) -> PayloadFile:
-        """Makes the file durable and visible. Runs to its end, even if the caller is cancelled.
+    async def finish(self, one: Open, condition: Condition) -> tuple[PayloadFile, bool]:
+        """Makes the file durable and visible; returns it, and whether it has replaced another one.
 
-        Raises what `Upload.commit` raises.
+        Runs to its end, even if the caller is cancelled. Raises what `Upload.commit` raises.
         """
         publishing = asyncio.create_task(self._publish(one, condition))
         try:
@@ -325,7 +325,7 @@ class ResumableUploads:
             await wait_out(publishing)
             raise
 
-    async def _publish(self, one: Open, condition: Condition) -> PayloadFile:
+    async def _publish(self, one: Open, condition: Condition) -> tuple[PayloadFile, bool]:
         key, of = self._new_id(), one.record
         file = PayloadFile(
             name=of.name, size=one.offset, mode=of.mode, blob=b"blobs/" + key.encode()
@@ -352,7 +352,7 @@ class ResumableUploads:
         await self._drop(one)
         await in_thread(self._tree.discard, of.payload, replaced)
         await forget(self._database, [disposable_blob(of.payload, blob) for blob in replaced])
-        return file
+        return file, bool(replaced)
 
     def _store(self, _: CancelFlag, one: Open, key: str) -> None:
         one.data.chmod(files.readable(one.record.mode))

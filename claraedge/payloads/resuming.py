@@ -107,8 +107,9 @@ class Continuation:
         self._one.offset = self._offset
         return self._offset
 
-    async def finish(self, condition: Condition = ANY) -> PayloadFile:
-        """Ends the upload, and makes its file visible.
+    async def finish(self, condition: Condition = ANY) -> tuple[PayloadFile, bool]:
+        """Ends the upload, and makes its file visible; returns it, and whether it has replaced
+        another one.
 
         Raises what `end` and `ResumableUploads.finish` raise, and UploadSizeError where bytes are
         missing.

@@ -122,6 +122,8 @@ class Upload:
         self._noted = False
         """Whether its blobs, which no row names yet, are recorded as disposable."""
         self._committing: asyncio.Task[PayloadFile] | None = None
+        self.replaced = False
+        """Whether its commit has replaced files."""
 
     async def __aenter__(self) -> Self:
         try:
@@ -205,6 +207,7 @@ class Upload:
             raise
         self._parts = {}
         self._noted = False
+        self.replaced = bool(replaced)
         if replaced:
             await in_thread(self._tree.discard, self._payload.id, replaced)
             await forget(

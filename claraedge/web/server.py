@@ -22,6 +22,7 @@ from claraedge.appliance.unix_sockets import for_group, remove_stale
 from claraedge.config import HttpSettings
 from claraedge.config.addresses import parsed
 from claraedge.web.connect.gateway import Gateway
+from claraedge.web.files import routes as files
 from claraedge.web.health import Health
 from claraedge.web.http.application import HttpApplication
 from claraedge.web.http.guard import Guard
@@ -80,6 +81,7 @@ class HttpServer:
         routes = [
             *Gateway(methods, self._upstream, places).routes(),
             *routes_of(methods, self._upstream, places),
+            *files.routes_of(methods, self._upstream),
             *Health(methods, self._upstream).routes(),
             *MetricsPage(metrics).routes(),
             *OpenApi(methods).routes(),

@@ -44,10 +44,19 @@ class Reply:
         self._connection["cut"]()
 
     async def begin(
-        self, content_type: str, *, status: int = 200, headers: Mapping[str, str] | None = None
+        self,
+        content_type: str | None,
+        *,
+        status: int = 200,
+        headers: Mapping[str, str] | None = None,
     ) -> None:
-        """Sends the status and the headers. Raises ClientGoneError after those of a HEAD."""
-        known = {**_ALWAYS, "content-type": content_type, "date": formatdate(usegmt=True)}
+        """Sends the status and the headers. Raises ClientGoneError after those of a HEAD.
+
+        `content_type`: None for an answer without a body.
+        """
+        known = {**_ALWAYS, "date": formatdate(usegmt=True)}
+        if content_type is not None:
+            known["content-type"] = content_type
         known |= {name.lower(): value for name, value in (headers or {}).items()}
         lines = [(name.encode(), value.encode("latin-1")) for name, value in known.items()]
         self.begun = True
@@ -73,6 +82,11 @@ class Reply:
         if data:
             await self.part(data)
         await self._sent({"type": "http.response.body", "body": b"", "more_body": False})
+
+    async def empty(self, status: int, headers: Mapping[str, str] | None = None) -> None:
+        """Sends an answer without a body: 204, 304, or one to HEAD."""
+        await self.begin(None, status=status, headers=headers)
+        await self.end()
 
     async def whole(
         self,

@@ -177,6 +177,7 @@ async def test_a_file_is_written_at_once_and_answers_its_etag(daemon: Daemon) ->
     answer = await write(daemon, b"12", b"34", payload_id=payload, name="/a/b", mode=0o600)
     assert (answer.offset, answer.file.name, answer.file.mode) == (4, "a/b", 0o600)
     assert answer.file.etag == (await stat(daemon, payload, "a/b")).etag
+    assert not answer.replaced
     assert await read(daemon, payload, "a/b") == b"1234"
     await write(daemon, payload_id=payload, name="empty")
     assert await read(daemon, payload, "empty") == b""
@@ -256,6 +257,7 @@ async def test_an_upload_in_several_calls(daemon: Daemon) -> None:
     assert [(one.id, one.offset) for one in listed] == [(upload, 5)]
     answer = await write(daemon, b"56789", upload_id=upload, offset=5)
     assert (answer.offset, answer.file.size, answer.file.mode) == (10, 10, 0o400)
+    assert answer.replaced
     assert await read(daemon, payload, "a") == b"0123456789"
     assert kept(daemon) == []
     assert (await upload_of(daemon, upload)).finished

@@ -58,7 +58,7 @@ async def test_only_methods_that_change_nothing_are_served_by_get(http: Client) 
     read = {
         "Version", "Utilization", "Status", "Names", "Watch", "List", "Details", "ReadLogs",
         "Explain", "Get", "ListModels", "DownloadModel", "ListCatalogs", "ReadCatalog",
-        "ListInstances", "ReadInstance",
+        "ListInstances", "ReadInstance", "ListUploads", "GetUpload",
     }  # fmt: skip
     for rule in rules_of(await served(http)):
         assert (rule.verb == "GET") == (rule.method.path.rpartition("/")[2] in read), rule
@@ -128,6 +128,8 @@ async def test_each_unary_method_gives_equal_messages_over_grpc_connect_and_read
         "Inbox.Get": (once, {"id": NOBODY}),
         "Inbox.Retry": (once, {"id": NOBODY}),
         "Queue.Explain": (job, {"job_id": 0}),
+        "Files.GetUpload": (once, {"upload_id": NOBODY}),
+        "Files.CancelUpload": (once, {"upload_id": NOBODY}),
         "Jobs.Create": (once, {"pipelineId": pipeline, "name": "job"}),
         "Jobs.Status": (same_job, {"job_id": 0}),
         "Jobs.Start": (started, {"job_id": 0}),

@@ -1,0 +1,1 @@
+"""Files over HTTP: GET with ranges, PUT, folders as zip, and uploads that are continued."""

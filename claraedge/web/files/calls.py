@@ -1,0 +1,61 @@
+"""Calls of `claraedge.v1.Files` for one HTTP request."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Mapping
+from dataclasses import dataclass
+from typing import TypeVar
+
+from google.protobuf.message import Message
+
+from claraedge.web.http.deadlines import until
+from claraedge.web.http.failures import invalid
+from claraedge.web.http.reply import Reply
+from claraedge.web.http.request import Request
+from claraedge.web.rpc.exchange import Exchange
+from claraedge.web.rpc.methods import Method
+from claraedge.web.rpc.upstream import Upstream
+from claraedge.wire.claraedge.v1 import files_pb2
+
+M = TypeVar("M", bound=Message)
+
+_SERVICE = files_pb2.DESCRIPTOR.services_by_name["Files"].full_name
+
+
+@dataclass(frozen=True, slots=True)
+class Calls:
+    """Makes calls for requests."""
+
+    methods: Mapping[str, Method]
+    upstream: Upstream
+
+    def of(self, name: str, request: Request, reply: Reply) -> Exchange:
+        """Returns one call of a method, which ends with its request."""
+        method = self.methods[f"/{_SERVICE}/{name}"]
+        return Exchange(self.upstream, method, request.body, reply, until(request.headers))
+
+    async def one(
+        self, name: str, message: Message, kind: type[M], request: Request, reply: Reply
+    ) -> M:
+        """Returns the answer of a unary method. Raises HttpError, ClientGoneError."""
+        return kind.FromString(await self.of(name, request, reply).one(once(request, message)))
+
+    async def early(self, name: str, message: Message, kind: type[M], request: Request) -> M:
+        """Does the same as `one` before the body of the request is read. Raises HttpError.
+
+        Until then a client that waits with its body (Expect: 100-continue) sends nothing.
+        """
+        method = self.methods[f"/{_SERVICE}/{name}"]
+        async with self.upstream.call(method, until(request.headers)) as call:
+            await call.write(message.SerializeToString())
+            await call.done_writing()
+            answer = await call.read()
+        return kind.FromString(answer or b"")
+
+
+async def once(request: Request, message: Message) -> AsyncGenerator[bytes, None]:
+    """Yields one message, for a request without a body. Raises HttpError if it has one."""
+    async for part in request.body.parts():
+        if part:
+            raise invalid(f"{request.path} has no body with {request.method}; send none")
+    yield message.SerializeToString()

@@ -1,0 +1,181 @@
+"""`GET` and `HEAD` of files and folders."""
+
+from __future__ import annotations
+
+import json
+
+from claraedge.web.files.calls import Calls, once
+from claraedge.web.files.entities import headers_of, is_unchanged, part_of, zip_headers
+from claraedge.web.files.zips import ZipWriter
+from claraedge.web.http.failures import HttpError, excerpt, invalid
+from claraedge.web.http.reply import Reply
+from claraedge.web.http.request import Request
+from claraedge.web.rpc.codecs import off_loop
+from claraedge.web.rpc.upstream import UpstreamCall
+from claraedge.web.v1.readable import printed
+from claraedge.wire.claraedge.v1 import files_pb2 as wire
+
+#: Attempts to read a file that uploads may replace at the same time.
+_TRIES = 5
+_CHANGED = "file-changed"
+_OPTIONS = ("zip", "recursive", "download")
+
+
+class FileDownloads:
+    """Serves files and folders."""
+
+    def __init__(self, calls: Calls) -> None:
+        self._calls = calls
+
+    async def __call__(self, request: Request, reply: Reply) -> None:
+        """Answers GET and HEAD of a file or folder."""
+        options = _options(request)
+        for left in reversed(range(_TRIES)):
+            info = await self._calls.one("Stat", _stat(request), wire.FileInfo, request, reply)
+            if info.folder:
+                await self._folder(info.name, options, request, reply)
+                return
+            if "zip" in options or "recursive" in options:
+                raise invalid(f"{excerpt(request.path)} is a file; leave out ?zip and ?recursive")
+            try:
+                await self._file(info, "download" in options, request, reply)
+            except HttpError as failure:
+                if failure.name == _CHANGED and left and not reply.begun and failure.status != 412:
+                    continue
+                raise
+            return
+
+    async def _file(self, info: wire.FileInfo, save: bool, request: Request, reply: Reply) -> None:
+        headers = headers_of(info, save=save)
+        kind = headers.pop("Content-Type")
+        if is_unchanged(request.headers, info):
+            await reply.empty(304, headers)
+            return
+        head = request.method == "HEAD"
+        part = None if head else part_of(request.headers, info)
+        offset, size = (0, info.size) if part is None else (part.offset, part.size)
+        headers["Content-Length"] = str(size)
+        if part is not None:
+            headers["Content-Range"] = f"bytes {offset}-{offset + size - 1}/{info.size}"
+        status = 200 if part is None else 206
+        if head or not size:
+            await reply.begin(kind, status=status, headers=headers)
+            await reply.end()
+            return
+
+        async def send(call: UpstreamCall) -> None:
+            answer = await call.read()
+            await reply.begin(kind, status=status, headers=headers)
+            while answer is not None:
+                await reply.part(wire.ReadFileResponse.FromString(answer).data)
+                answer = await call.read()
+            await reply.end()
+
+        message = wire.ReadFileRequest(
+            payload_id=request.parameters["payload_id"],
+            name=info.name,
+            offset=offset,
+            limit=size,
+            if_etag=info.etag,
+        )
+        exchange = self._calls.of("Read", request, reply)
+        await exchange.run(once(request, message), send)
+
+    # --- folders ------------------------------------------------------------------------------
+
+    async def _folder(
+        self, folder: str, options: frozenset[str], request: Request, reply: Reply
+    ) -> None:
+        if request.http_version == "1.0":  # the end of its bodies is that of the connection
+            raise invalid(
+                f"{excerpt(request.path)} is a folder, whose size is not known before; use"
+                " HTTP/1.1, which can tell a part of it from the whole",
+                505,
+            )
+        if "zip" in options:
+            name = folder.rpartition("/")[2] or request.parameters["payload_id"]
+            headers = zip_headers(name)
+            await reply.begin(headers.pop("Content-Type"), headers=headers)
+            if request.method != "HEAD":
+                await self._zip(folder, request, reply)
+        else:
+            await reply.begin("application/json")
+            if request.method != "HEAD":
+                await self._list(folder, "recursive" in options, request, reply)
+        await reply.end()
+
+    async def _list(self, folder: str, deep: bool, request: Request, reply: Reply) -> None:
+        async def send(call: UpstreamCall) -> None:
+            separator = b"[\n"
+            while (answer := await call.read()) is not None:
+                await reply.part(separator + await off_loop(len(answer), _lines, answer))
+                separator = b",\n"
+            await reply.part(b"[]\n" if separator == b"[\n" else b"\n]\n")
+
+        message = _list(request, folder, recursive=deep)
+        await self._calls.of("List", request, reply).run(once(request, message), send)
+
+    async def _zip(self, folder: str, request: Request, reply: Reply) -> None:
+        """Sends all files below a folder. A failure leaves the archive without its end."""
+        archive, start = ZipWriter(), len(folder) + 1 if folder else 0
+
+        async def page(call: UpstreamCall) -> wire.ListFilesResponse:
+            return wire.ListFilesResponse.FromString(await call.read() or b"")
+
+        async def send(call: UpstreamCall) -> None:
+            while (answer := await call.read()) is not None:
+                await reply.part(archive.data(wire.ReadFileResponse.FromString(answer).data))
+
+        after = ""
+        while True:
+            message = _list(request, folder, recursive=True, after=after)
+            found = await self._calls.of("List", request, reply).run(once(request, message), page)
+            if not found.files:
+                break
+            for file in found.files:
+                after = file.name
+                await reply.part(archive.begin(file.name[start:], file.size, file.mode))
+                read = wire.ReadFileRequest(
+                    payload_id=request.parameters["payload_id"],
+                    name=file.name,
+                    if_etag=file.etag,
+                )
+                exchange = self._calls.of("Read", request, reply)
+                await exchange.run(once(request, read), send)
+                await reply.part(archive.end())
+        for part in archive.finish():
+            await reply.part(part)
+
+
+def _options(request: Request) -> frozenset[str]:
+    """Returns the names in the query. Raises HttpError for one that is not known."""
+    for name, value in request.query:
+        if name not in _OPTIONS or value not in ("", "true"):
+            raise invalid(
+                f"the query has {excerpt(name)}={excerpt(value)}; a folder has ?zip and"
+                " ?recursive, and a file ?download"
+            )
+    return frozenset(name for name, _ in request.query)
+
+
+def _stat(request: Request) -> wire.StatFileRequest:
+    name = request.parameters.get("name", "")
+    return wire.StatFileRequest(payload_id=request.parameters["payload_id"], name=name)
+
+
+def _list(
+    request: Request, folder: str, *, recursive: bool, after: str = ""
+) -> wire.ListFilesRequest:
+    return wire.ListFilesRequest(
+        payload_id=request.parameters["payload_id"],
+        folder=folder,
+        recursive=recursive,
+        after=after,
+    )
+
+
+def _lines(answer: bytes) -> bytes:
+    """Returns the files of an answer as JSON, a line each."""
+    files = wire.ListFilesResponse.FromString(answer).files
+    lines = (json.dumps(printed(f), ensure_ascii=False, separators=(",", ":")) for f in files)
+    return ",\n".join(lines).encode()

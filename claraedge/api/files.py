@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing
 
 from claraedge.api.appliance import time_of
-from claraedge.api.contents import next_bytes
+from claraedge.api.places import Places, info_of
 from claraedge.errors import (
     FileChangedError,
     FileRangeError,
@@ -16,9 +15,7 @@ from claraedge.errors import (
 )
 from claraedge.ids import parse_id
 from claraedge.payloads.checksums import Checksum, Comparison
-from claraedge.payloads.model import PayloadFile, etag_of
 from claraedge.payloads.names import normalise
-from claraedge.payloads.payloads import Payloads
 from claraedge.payloads.records import Condition
 from claraedge.payloads.resumable import UploadState
 from claraedge.payloads.resuming import continued
@@ -31,73 +28,63 @@ _FILES, _BYTES = 500, 256 * 1024
 class FilesServicer:
     """Implements Stat, List, Read, Write, StartUpload, GetUpload, ListUploads, CancelUpload."""
 
-    def __init__(self, payloads: Payloads) -> None:
-        self._payloads = payloads
+    def __init__(self, places: Places) -> None:
+        self._places = places
+        self._payloads = places.payloads
 
     async def Stat(self, request: wire.StatFileRequest) -> wire.FileInfo:
-        payload = _payload(request)
-        with self._payloads.readers.reading(payload):  # usually a read follows
-            name, file, modified = await self._payloads.stat(payload, request.name)
-        if file is None:
-            return wire.FileInfo(name=name, folder=True)
-        return _info(payload, file, modified)
+        async with self._places.of(request) as place:
+            return await place.stat(request.name)
 
     async def List(self, request: wire.ListFilesRequest) -> AsyncIterator[wire.ListFilesResponse]:
-        payload = _payload(request)
         message, size = wire.ListFilesResponse(), 0
-        found = self._payloads.inside(
-            payload, request.folder, deep=request.recursive, after=request.after
-        )
-        async with aclosing(found) as entries:
-            async for one in entries:
-                if isinstance(one, str):
-                    info = wire.FileInfo(name=one, folder=True)
-                else:
-                    info = _info(payload, one)
-                message.files.append(info)
-                size += len(info.name)
-                if len(message.files) >= _FILES or size >= _BYTES:
-                    yield message
-                    message, size = wire.ListFilesResponse(), 0
+        async with self._places.of(request) as place:
+            found = place.inside(request.folder, deep=request.recursive, after=request.after)
+            async with aclosing(found) as entries:
+                async for info in entries:
+                    message.files.append(info)
+                    size += len(info.name)
+                    if len(message.files) >= _FILES or size >= _BYTES:
+                        yield message
+                        message, size = wire.ListFilesResponse(), 0
         if message.files:
             yield message
 
     async def Read(self, request: wire.ReadFileRequest) -> AsyncIterator[wire.ReadFileResponse]:
-        payload = _payload(request)
-        with self._payloads.readers.reading(payload):
-            async with aclosing(self._read(payload, request)) as messages:
-                async for message in messages:
-                    yield message
+        """Answers Files.Read.
 
-    async def _read(
-        self, payload: str, request: wire.ReadFileRequest
-    ) -> AsyncGenerator[wire.ReadFileResponse, None]:
+        Raises InvalidRequestError for a negative offset or limit, FileRangeError for an offset
+        after the end, and FileChangedError if the file is not, or no longer, the one of `if_etag`.
+        """
         if request.offset < 0 or request.limit < 0:
             raise InvalidRequestError(
                 f"the offset {request.offset} or the limit {request.limit} is negative; give bytes"
                 " from 0 on"
             )
-        file, content = await self._payloads.open(payload, request.name)
-        with content:
-            info = _info(payload, file, os.fstat(content.fileno()).st_mtime)
+        async with (
+            self._places.of(request) as place,
+            place.open(request.name) as (info, content),
+        ):
             if request.if_etag not in ("", info.etag):
                 raise FileChangedError(
-                    f"the file {file.name!r} of the payload {payload} was replaced meanwhile; ask"
-                    " for it again"
+                    f"the file {info.name!r} was replaced meanwhile; ask for it again"
                 )
-            left = file.size - request.offset
+            left = info.size - request.offset
             if left < 0:
                 raise FileRangeError(
-                    f"the file {file.name!r} has {file.size} bytes, so that none follow the offset"
-                    f" {request.offset}; begin at {file.size} at most"
+                    f"the file {info.name!r} has {info.size} bytes, so that none follow the offset"
+                    f" {request.offset}; begin at {info.size} at most"
                 )
             left = min(left, request.limit or left)
             content.seek(request.offset)
             response = wire.ReadFileResponse(file=info)
             while left:
-                response.data = await next_bytes(content, left)
-                if not response.data:  # damaged meanwhile: fewer bytes must not pass for all
-                    raise OSError(f"{file.name} has fewer bytes than {file.size}")
+                response.data = await place.next(content, left)
+                if not response.data:  # fewer bytes must not pass for all
+                    raise FileChangedError(
+                        f"the file {info.name!r} has become shorter while it was read; ask for it"
+                        " again"
+                    )
                 left -= len(response.data)
                 yield response
                 response = wire.ReadFileResponse()
@@ -145,7 +132,7 @@ class FilesServicer:
             comparison.refuse_other()
             file = await upload.commit(_condition(head))
         return wire.WriteFileResponse(
-            file=_info(payload, file), offset=file.size, replaced=upload.replaced
+            file=info_of(payload, file), offset=file.size, replaced=upload.replaced
         )
 
     async def _continue(
@@ -161,7 +148,7 @@ class FilesServicer:
             file, replaced = await continuation.finish(_condition(head))
         payload = uploads.get(upload).payload
         return wire.WriteFileResponse(
-            file=_info(payload, file), offset=file.size, replaced=replaced
+            file=info_of(payload, file), offset=file.size, replaced=replaced
         )
 
     async def StartUpload(self, request: wire.StartUploadRequest) -> wire.Upload:
@@ -212,12 +199,7 @@ async def _chunks(
 
 
 def _payload(
-    request: wire.StatFileRequest
-    | wire.ListFilesRequest
-    | wire.ReadFileRequest
-    | wire.WriteFileRequest
-    | wire.StartUploadRequest
-    | wire.ListUploadsRequest,
+    request: wire.WriteFileRequest | wire.StartUploadRequest | wire.ListUploadsRequest,
 ) -> str:
     if not request.HasField("place"):
         raise InvalidPayloadIdError(
@@ -241,17 +223,6 @@ def _checksum(head: wire.WriteFileRequest) -> Checksum | None:
     if not head.HasField("checksum"):
         return None
     return Checksum(algorithm=head.checksum.algorithm, digest=head.checksum.digest)
-
-
-def _info(payload: str, file: PayloadFile, modified: float | None = None) -> wire.FileInfo:
-    return wire.FileInfo(
-        name=file.name,
-        size=file.size,
-        mode=file.mode,
-        etag=etag_of(payload, file),
-        modified=None if modified is None else time_of(modified),
-        sha256=file.sha256 or "",
-    )
 
 
 def _upload(state: UploadState) -> wire.Upload:

@@ -23,8 +23,10 @@ from claraedge.api.models import ModelsServicer
 from claraedge.api.monitor import MonitorServicer
 from claraedge.api.payloads import PayloadsServicer
 from claraedge.api.pipelines import PipelineFilesServicer, PipelinesServicer
+from claraedge.api.places import Places
 from claraedge.daemon.parts import Parts
 from claraedge.daemon.status import status
+from claraedge.delivery.results import results_of
 from claraedge.gpu.sampler import Sampler
 from claraedge.ids import new_id
 from claraedge.models.model import SetKind
@@ -44,6 +46,7 @@ def servicers(parts: Parts, sampler: Sampler) -> Sequence[tuple[ServiceDescripto
     """Returns each gRPC service with its servicer."""
     base, blocked_by = parts.foundation, parts.disks.blocked_by
     node = os.uname().nodename
+    places = Places(parts.payloads, parts.models, partial(results_of, base.database))
     idle = base.config.api.idle_seconds
     catalogs, instances = (
         ModelSets(base.database, base.clock, new_id, kind)
@@ -57,7 +60,7 @@ def servicers(parts: Parts, sampler: Sampler) -> Sequence[tuple[ServiceDescripto
             ModelsServicer(parts.models, catalogs, instances, blocked_by),
         ),
         (_service(payloads_pb2, "Payloads"), PayloadsServicer(parts.payloads)),
-        (_service(files_pb2, "Files"), FilesServicer(parts.payloads)),
+        (_service(files_pb2, "Files"), FilesServicer(places)),
         (_service(pipelines_pb2, "Pipelines"), PipelinesServicer(parts.pipelines)),
         (
             _service(pipeline_files_pb2, "PipelineFiles"),

@@ -55,6 +55,7 @@ from claraedge.errors.jobs import (
     JobStateError,
     JobStoreError,
     OperatorNotFoundError,
+    ResultsNotFoundError,
 )
 from claraedge.errors.models import (
     CatalogNotFoundError,
@@ -166,6 +167,7 @@ __all__ = [
     "PipelineUpdateError",
     "RefusedImageError",
     "RegistryNotAllowedError",
+    "ResultsNotFoundError",
     "RunnerUnavailableError",
     "ServiceError",
     "ServiceNotFoundError",

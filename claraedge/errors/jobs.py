@@ -77,3 +77,14 @@ class OperatorNotFoundError(ClaraedgeError):
     name = "operator-not-found"
     code = -0x2102
     status = "NOT_FOUND"
+
+
+class ResultsNotFoundError(ClaraedgeError):
+    """The job has no folder of delivered results: it is not delivered yet, or was removed.
+
+    To do: wait until `claraedge describe job` names the folder, or read the files of the payload.
+    """
+
+    name = "results-not-found"
+    code = -0x2103
+    status = "NOT_FOUND"

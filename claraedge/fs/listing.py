@@ -1,17 +1,27 @@
-"""Snapshots of a folder that people put files into.
+"""Lists folders that people put files into, and reads their files. Blocks.
 
-If two snapshots, a pause apart, agree on an entry, nobody is writing to it any more.
+Snapshots: if two of them, a pause apart, agree on an entry, nobody is writing to it any more.
+Reads by name follow no link: links, what is neither a file nor a folder, and names that are not
+UTF-8 count as missing.
 """
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import os
-from collections.abc import Mapping
+import stat
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
+from io import FileIO
 from pathlib import Path
 from typing import Self
 
 from claraedge.formats.filenames import is_ignored
+from claraedge.fs.trusted import open_folder
+
+_READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,3 +73,86 @@ def entries(folder: Path) -> Mapping[bytes, EntryStatus]:
                     continue
             found[entry.name] = EntryStatus.of(status)
     return found
+
+
+def status_of(folder: Path, name: str) -> os.stat_result:
+    """Returns the status of a file or folder; an empty name is that of `folder` itself.
+
+    Raises FileNotFoundError, and OSError if the folder cannot be read.
+    """
+    if not name:
+        with _opened(folder, b"") as descriptor:
+            return os.fstat(descriptor)
+    above, _, last = os.fsencode(name).rpartition(b"/")
+    with _opened(folder, above) as descriptor:
+        found = os.stat(last, dir_fd=descriptor, follow_symlinks=False)
+    if not stat.S_ISREG(found.st_mode) and not stat.S_ISDIR(found.st_mode):
+        raise _missing(name)
+    return found
+
+
+def open_file(folder: Path, name: str) -> FileIO:
+    """Returns an opened file, which the caller closes.
+
+    Raises FileNotFoundError, also for a folder, and OSError if it cannot be read.
+    """
+    above, _, last = os.fsencode(name).rpartition(b"/")
+    with _opened(folder, above) as descriptor:
+        try:
+            file = os.open(last, _READ, dir_fd=descriptor)
+        except OSError as error:
+            if error.errno not in (errno.ELOOP, errno.ENXIO):
+                raise
+            raise _missing(name) from None
+    if not stat.S_ISREG(os.fstat(file).st_mode):
+        os.close(file)
+        raise _missing(name)
+    return FileIO(file, "r")
+
+
+def inside(
+    folder: Path, name: str, *, deep: bool, after: str
+) -> Iterator[tuple[str, os.stat_result]]:
+    """Yields what a folder contains, by the bytes of the names: with `deep` all files below it.
+
+    `after`: only what follows it. Raises FileNotFoundError, and OSError if it cannot be read.
+    """
+    with _opened(folder, os.fsencode(name)) as descriptor, os.scandir(descriptor) as listed:
+        found = {}
+        for entry in listed:
+            path = f"{name}/{entry.name}" if name else entry.name
+            if entry.is_dir(follow_symlinks=False):
+                found[f"{path}/"] = entry
+            elif entry.is_file(follow_symlinks=False):
+                found[path] = entry
+        last = f"{after}/" if f"{after}/" in found else after
+        for path in sorted(filter(_is_text, found), key=str.encode):
+            is_begun = deep and path.endswith("/") and last.startswith(path)
+            if path.encode() <= last.encode() and not is_begun:
+                continue
+            if deep and path.endswith("/"):
+                yield from inside(folder, path[:-1], deep=True, after=after)
+                continue
+            with contextlib.suppress(FileNotFoundError):  # it was removed meanwhile
+                status = found[path].stat(follow_symlinks=False)
+                yield path.rstrip("/"), status
+
+
+@contextmanager
+def _opened(folder: Path, path: bytes) -> Iterator[int]:
+    try:
+        descriptor = open_folder(folder, path)
+    except NotADirectoryError as error:
+        raise _missing(os.fsdecode(path)) from error
+    try:
+        yield descriptor
+    finally:
+        os.close(descriptor)
+
+
+def _is_text(name: str) -> bool:
+    return not any("\ud800" <= sign <= "\udfff" for sign in name)
+
+
+def _missing(name: str) -> FileNotFoundError:
+    return FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), name)

@@ -72,7 +72,7 @@ class FileDownloads:
             await reply.end()
 
         message = wire.ReadFileRequest(
-            payload_id=request.parameters["payload_id"],
+            **_place(request),
             name=info.name,
             offset=offset,
             limit=size,
@@ -93,7 +93,7 @@ class FileDownloads:
                 505,
             )
         if "zip" in options:
-            name = folder.rpartition("/")[2] or request.parameters["payload_id"]
+            name = folder.rpartition("/")[2] or next(iter(_place(request).values()))
             headers = zip_headers(name)
             await reply.begin(headers.pop("Content-Type"), headers=headers)
             if request.method != "HEAD":
@@ -136,8 +136,10 @@ class FileDownloads:
                 after = file.name
                 await reply.part(archive.begin(file.name[start:], file.size, file.mode))
                 read = wire.ReadFileRequest(
-                    payload_id=request.parameters["payload_id"],
+                    **_place(request),
                     name=file.name,
+                    offset=0,
+                    limit=0,
                     if_etag=file.etag,
                 )
                 exchange = self._calls.of("Read", request, reply)
@@ -158,16 +160,21 @@ def _options(request: Request) -> frozenset[str]:
     return frozenset(name for name, _ in request.query)
 
 
+def _place(request: Request) -> dict[str, str]:
+    """Returns the field of the place."""
+    return {name: value for name, value in request.parameters.items() if name != "name"}
+
+
 def _stat(request: Request) -> wire.StatFileRequest:
     name = request.parameters.get("name", "")
-    return wire.StatFileRequest(payload_id=request.parameters["payload_id"], name=name)
+    return wire.StatFileRequest(**_place(request), name=name)
 
 
 def _list(
     request: Request, folder: str, *, recursive: bool, after: str = ""
 ) -> wire.ListFilesRequest:
     return wire.ListFilesRequest(
-        payload_id=request.parameters["payload_id"],
+        **_place(request),
         folder=folder,
         recursive=recursive,
         after=after,

@@ -37,8 +37,9 @@ def routes_of(methods: Mapping[str, Method], upstream: Upstream) -> Iterable[Rou
     calls = Calls(methods, upstream)
     reading, tus = _with_statuses(FileDownloads(calls)), TusUploads(calls)
     file, uploads = f"{_PAYLOAD}/files/{{name=**}}", f"{_PAYLOAD}/uploads"
-    yield Route("GET", file, reading)
-    yield Route("GET", f"{_PAYLOAD}/files/", reading)
+    for root in (f"{_PAYLOAD}/files", "/v1/models/{model_id}/files", "/v1/jobs/{job_id}/results"):
+        yield Route("GET", f"{root}/{{name=**}}", reading)
+        yield Route("GET", f"{root}/", reading)
     yield Route("PUT", file, _with_statuses(FileUploads(calls)))
     yield Route("OPTIONS", uploads, tus.options)
     yield Route("POST", uploads, _with_statuses(tus.create))

@@ -19,6 +19,12 @@ _NAME = Parameter(
 )
 _UPLOAD = Parameter(name="upload_id", place="path", schema=_TEXT)
 _FILES = "/v1/payloads/{payload_id}/files/"
+#: Where files are read: the prefix of the names of operations, the path, and its variable.
+_PLACES = (
+    ("Files", _FILES, "payload_id"),
+    ("ModelFiles", "/v1/models/{model_id}/files/", "model_id"),
+    ("Results", "/v1/jobs/{job_id}/results/", "job_id"),
+)
 _UPLOADS = "/v1/payloads/{payload_id}/uploads"
 _BYTES = "application/octet-stream"
 _TUS = "The path of tus 1.0 (tus.io), whose clients work with it and know its bodies."
@@ -76,31 +82,37 @@ def _operation(
 
 
 _OPERATIONS: Sequence[Operation] = (
-    _operation(
-        "GET",
-        f"{_FILES}{{name=**}}",
-        "Files_read",
-        "Sends a file, or a part of it; of a folder, a list of what it contains, or an archive.",
-        [
-            _PAYLOAD,
-            _NAME,
-            _header("Range", "The part of the file: `bytes=0-99`."),
-            _header("If-Range", "The ETag that the file has to have for a part; else all is sent."),
-            *_KNOWN,
-            _flag("download", "Browsers store the file."),
-            *_FOLDER,
-        ],
-        answer={"*/*": _ANY},
-        also={206: "A part of the file.", 304: "The file has not changed."},
+    *(
+        _operation(
+            "GET",
+            f"{path}{{name=**}}",
+            f"{prefix}_read",
+            "Sends a file, or a part of it; of a folder, a list of what it contains, or an archive.",
+            [
+                Parameter(name=variable, place="path", schema=_TEXT),
+                _NAME,
+                _header("Range", "The part of the file: `bytes=0-99`."),
+                _header("If-Range", "The ETag that the file has to have; else all is sent."),
+                *_KNOWN,
+                _flag("download", "Browsers store the file."),
+                *_FOLDER,
+            ],
+            answer={"*/*": _ANY},
+            also={206: "A part of the file.", 304: "The file has not changed."},
+        )
+        for prefix, path, variable in _PLACES
     ),
-    _operation(
-        "GET",
-        _FILES,
-        "Files_list",
-        "Lists what the root folder contains, or sends all files as an archive.",
-        [_PAYLOAD, *_FOLDER],
-        answer={JSON: _ANY, "application/zip": BINARY},
-        also={},
+    *(
+        _operation(
+            "GET",
+            path,
+            f"{prefix}_list",
+            "Lists what the root folder contains, or sends all files as an archive.",
+            [Parameter(name=variable, place="path", schema=_TEXT), *_FOLDER],
+            answer={JSON: _ANY, "application/zip": BINARY},
+            also={},
+        )
+        for prefix, path, variable in _PLACES
     ),
     _operation(
         "PUT",

@@ -87,7 +87,7 @@ _OPERATIONS: Sequence[Operation] = (
             "GET",
             f"{path}{{name=**}}",
             f"{prefix}_read",
-            "Sends a file, or a part of it; of a folder, a list of what it contains, or an archive.",
+            "Sends a file, or a part of it; of a folder, what it contains, or an archive.",
             [
                 Parameter(name=variable, place="path", schema=_TEXT),
                 _NAME,

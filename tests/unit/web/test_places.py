@@ -30,7 +30,7 @@ def model() -> bytes:
 
 async def test_files_of_a_model(http: Client) -> None:
     sent = await http.ask("POST", "/v1/models?details.name=m", model())
-    files = f"/v1/models/{sent.json['modelId']}/files"
+    files = f"/v1/models/{sent.json['details']['modelId']}/files"
     listed = await http.ask("GET", f"{files}/?recursive")
     assert [one["name"] for one in listed.json] == ["1/model.plan", "config.pbtxt"]
     part = await http.ask("GET", f"{files}/1/model.plan", Range="bytes=1000-299999")

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator
 
-from claraedge.errors import InvalidRequestError, UnavailableError, UploadSizeError
+from claraedge.errors import UploadSizeError
 from claraedge.web.files.calls import Calls
-from claraedge.web.http.failures import HttpError, refused
+from claraedge.web.http.failures import refused
 from claraedge.web.http.reply import Reply
 from claraedge.web.http.request import Request
 from claraedge.wire.claraedge.v1 import files_pb2 as wire
@@ -43,26 +43,5 @@ async def written(
                 del part
         yield wire.WriteFileRequest(finish=left in (None, size)).SerializeToString()
 
-    try:
-        answer = await calls.of("Write", request, reply).one(messages())
-    except HttpError as failure:
-        if failure.name == UnavailableError.name:
-            await _refuse_as_before(calls, head, request)
-        raise
+    answer = await calls.of("Write", request, reply).one(messages())
     return wire.WriteFileResponse.FromString(answer)
-
-
-async def _refuse_as_before(calls: Calls, head: wire.WriteFileRequest, request: Request) -> None:
-    """Raises HttpError with the reason for which a write was refused.
-
-    gRPC may lose it if the daemon refuses while bytes are being sent. The same write without bytes
-    is refused for the same reason, and changes nothing.
-    """
-    again = wire.WriteFileRequest()
-    again.CopyFrom(head)
-    again.ClearField("checksum")
-    try:
-        await calls.early("Write", again, wire.WriteFileResponse, request)
-    except HttpError as failure:
-        if failure.name != InvalidRequestError.name:  # that it has no end
-            raise

@@ -12,7 +12,11 @@ from typing import Any
 import h11
 import pytest
 
+import claraedge.daemon.disks as daemon_disks
+from claraedge.appliance import disk_guard
+from claraedge.config import DiskSettings
 from claraedge.payloads import resumable
+from claraedge.runner.protocol import Space
 from claraedge.wire.nvidia.clara.platform import payloads_pb2
 from tests.rig.pipelines import chain
 from tests.rig.waiting import eventually
@@ -205,7 +209,7 @@ async def test_bytes_that_are_refused(daemon: Daemon, tus: Tus) -> None:
 
 
 async def test_large_bodies_that_are_refused_say_why(tus: Tus) -> None:
-    """The daemon refuses while they are being sent, and gRPC may lose its reason."""
+    """The daemon refuses while they are being sent."""
     for _ in range(5):
         upload = await tus.start(4 * MIB)
         answer = await tus.patch(upload, 5, b"x" * (4 * MIB - 5))
@@ -363,3 +367,36 @@ async def test_many_uploads_at_once(tus: Tus) -> None:
         assert await tus.content(f"{number}") == content
 
     await asyncio.gather(*map(one, range(10)))
+
+
+async def test_a_low_disk_refuses_and_keeps_what_arrived(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def ample() -> tuple[int, int]:
+        return 50 << 30, 100 << 30
+
+    monkeypatch.setattr(disk_guard, "_PAUSE", 0.01)
+    monkeypatch.setattr(disk_guard, "_PAUSE_LOW", 0.01)
+    monkeypatch.setattr(daemon_disks, "measured", lambda _: ample)
+    async with daemon_in(folder, disk=DiskSettings()) as daemon:
+        tus = Tus(Client(daemon.config.http_socket), await reusable(daemon))
+        upload = await tus.start(4)
+        await tus.patch(upload, 0, b"01")
+
+        async def refuses(low: bool) -> None:
+            daemon.runner.space = Space(free=(9 if low else 50) << 30, total=100 << 30)
+
+            async def is_so() -> bool:
+                found = await tus.http.ask("PUT", f"{tus.payload}/files/probe", b"1")
+                return (found.status == 429) == low
+
+            await eventually(is_so, f"the disk is low: {low}")
+
+        await refuses(low=True)
+        for answer in (await tus.patch(upload, 2, b"23"), await tus.create(4, "b")):
+            assert (answer.status, answer.headers["claraedge-error"]) == (429, "storage-full")
+        assert await tus.offset(upload) == 2
+        await refuses(low=False)
+        await tus.patch(upload, 2, b"23")
+        assert await tus.content() == b"0123"
+        assert list((folder / "state" / "uploads").iterdir()) == []

@@ -112,7 +112,7 @@ class TusUploads:
             headers["Upload-Length"] = str(upload.size)
         else:
             headers["Upload-Defer-Length"] = "1"
-        if upload.note:
+        if upload.note.isascii() and upload.note.isprintable():  # by gRPC it may be any text
             headers["Upload-Metadata"] = upload.note
         if not upload.finished:
             headers |= _expires(upload)

@@ -168,3 +168,22 @@ async def test_it_removes_periodically(device: Device) -> None:
             await asyncio.gather(running, return_exceptions=True)
         with pytest.raises(JobNotFoundError):
             await rig.jobs.get(job.id)
+
+
+async def test_an_upload_without_activity_is_removed_once_the_clock_is_trusted(
+    device: Device,
+) -> None:
+    async with engine_rig(device) as rig:
+        uploads = rig.payloads.resumable
+        payload = await rig.payloads.create({})
+        await uploads.start(payload.id, "a", mode=0, size=None, note="")
+        clock = Hands(wall=SystemClock().now())
+        keeper = retention(rig, clock)
+        await keeper.remove_due()
+        clock.passes(25 * HOUR)
+        clock.wall += 10 * HOUR  # it jumped
+        await keeper.remove_due()
+        assert len(await uploads.all()) == 1
+        clock.passes(HOUR)
+        await keeper.remove_due()
+        assert await uploads.all() == []

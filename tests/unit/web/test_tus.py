@@ -17,6 +17,7 @@ from claraedge.appliance import disk_guard
 from claraedge.config import DiskSettings
 from claraedge.payloads import resumable
 from claraedge.runner.protocol import Space
+from claraedge.wire.claraedge.v1 import files_pb2
 from claraedge.wire.nvidia.clara.platform import payloads_pb2
 from tests.rig.pipelines import chain
 from tests.rig.waiting import eventually
@@ -252,6 +253,20 @@ async def test_an_upload_expires(tus: Tus, monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setattr(resumable, "LIFE", 0.0)
     await tus.start(4, "b")
     assert (await tus.patch(upload, 0, b"0123")).status == 404
+
+
+async def test_an_upload_that_was_started_by_grpc(daemon: Daemon, tus: Tus) -> None:
+    place = {"payload_id": tus.payload.rpartition("/")[2], "name": "a"}
+    for more, status in (
+        ({"size": 2, "note": "漢\r\nSet-Cookie: x"}, 204),
+        ({"note": "filename YQ=="}, 400),
+    ):
+        request = files_pb2.StartUploadRequest(**place, **more)
+        upload = f"{tus.payload}/uploads/{(await daemon.files.StartUpload(request)).id}"
+        head = await tus.http.ask("HEAD", upload, **VERSION)
+        assert (head.status, "set-cookie" in head.headers) == (200, False)
+        assert ("upload-length" in head.headers) == ("size" in more)
+        assert (await tus.patch(upload, 0, b"12")).status == status
 
 
 async def test_readable_paths_show_uploads(tus: Tus) -> None:

@@ -78,7 +78,7 @@ def table(module: ModuleType) -> str:
                     code,
                     str(kind.code),
                     kind.status,
-                    str(module.HTTP_STATUS[kind.status]),
+                    str(module.http_status_of(kind)),
                     str(kind.exit_code),
                     when,
                     todo,

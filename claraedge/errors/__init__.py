@@ -9,7 +9,7 @@ the error occurs, and `To do:` what to do about it; `build/errors-table` generat
 from both.
 """
 
-from claraedge.errors.base import HTTP_STATUS, NAME_KEY, ClaraedgeError, kinds
+from claraedge.errors.base import HTTP_STATUS, NAME_KEY, ClaraedgeError, http_status_of, kinds
 from claraedge.errors.calls import (
     CallTimeoutError,
     ForeignRequestError,
@@ -184,5 +184,6 @@ __all__ = [
     "UploadNotFoundError",
     "UploadOffsetError",
     "UploadSizeError",
+    "http_status_of",
     "kinds",
 ]

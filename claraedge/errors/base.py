@@ -38,10 +38,17 @@ class ClaraedgeError(Exception):
     code: ClassVar[int] = -0x5000
     status: ClassVar[str] = "INTERNAL"
     exit_code: ClassVar[int] = 1
+    http_status: ClassVar[int | None] = None
+    """The HTTP status, if it is another than that of `status`."""
 
     def __init__(self, *messages: str) -> None:
         super().__init__("\n".join(messages))
         self.messages: tuple[str, ...] = messages
+
+
+def http_status_of(kind: type[ClaraedgeError]) -> int:
+    """Returns the HTTP status of an error."""
+    return HTTP_STATUS[kind.status] if kind.http_status is None else kind.http_status
 
 
 def kinds(root: type[ClaraedgeError] = ClaraedgeError) -> Iterator[type[ClaraedgeError]]:

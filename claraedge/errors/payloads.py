@@ -101,6 +101,7 @@ class FileChangedError(ClaraedgeError):
     name = "file-changed"
     code = -0x3106
     status = "FAILED_PRECONDITION"
+    http_status = 412
 
 
 class FileRangeError(ClaraedgeError):
@@ -112,6 +113,7 @@ class FileRangeError(ClaraedgeError):
     name = "file-range"
     code = -0x3107
     status = "OUT_OF_RANGE"
+    http_status = 416
 
 
 class UploadNotFoundError(ClaraedgeError):
@@ -145,6 +147,7 @@ class UploadChecksumError(ClaraedgeError):
     name = "upload-checksum"
     code = -0x3112
     status = "INVALID_ARGUMENT"
+    http_status = 460
 
 
 class UploadSizeError(InvalidRequestError):
@@ -155,6 +158,7 @@ class UploadSizeError(InvalidRequestError):
 
     name = "upload-size"
     code = -0x3113
+    http_status = 413
 
 
 class TooManyUploadsError(ClaraedgeError):

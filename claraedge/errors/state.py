@@ -69,3 +69,4 @@ class StorageFullError(ClaraedgeError):
     name = "storage-full"
     code = -0x5204
     status = "RESOURCE_EXHAUSTED"
+    http_status = 507

@@ -42,7 +42,7 @@ class Connection(HTTPConnection):
     """A connection to the HTTP socket of a daemon."""
 
     def __init__(self, path: str) -> None:
-        super().__init__("localhost")
+        super().__init__("localhost", blocksize=256 * 1024)
         self._path = path
 
     def connect(self) -> None:

@@ -140,7 +140,6 @@ def is_unchanged(headers: Headers, file: files_pb2.FileInfo) -> bool:
                     f"the file {file.name!r} has the ETag {file.etag}, which If-Match does not"
                     " name; ask for it again"
                 ),
-                412,
             )
     had = tags(headers.get("if-none-match") or "") or []
     return "*" in had or file.etag in had
@@ -182,7 +181,6 @@ def part_of(headers: Headers, file: files_pb2.FileInfo) -> Part | None:
                 f"the file {file.name!r} has {file.size} bytes, and none in the range that the"
                 " request asks for; ask for an earlier one"
             ),
-            416,
             Content_Range=f"bytes */{file.size}",
         )
     return Part(offset, size)

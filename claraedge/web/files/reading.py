@@ -40,7 +40,8 @@ class FileDownloads:
             try:
                 await self._file(info, "download" in options, request, reply)
             except HttpError as failure:
-                if failure.name == _CHANGED and left and not reply.begun and failure.status != 412:
+                again = left and not reply.begun and request.headers.get("if-match") is None
+                if failure.name == _CHANGED and again:
                     continue
                 raise
             return

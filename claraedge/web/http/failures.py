@@ -35,6 +35,10 @@ _log = logging.getLogger(__name__)
 _UNKNOWN = grpc.StatusCode.UNKNOWN.name
 
 
+#: HTTP statuses of errors that have another one than their code.
+_OWN_STATUS = {kind.name: kind.http_status for kind in kinds() if kind.http_status}
+
+
 class HttpError(Exception):
     """Ends a request with an HTTP status that is not 200, and a body that says why."""
 
@@ -55,7 +59,7 @@ class HttpError(Exception):
         super().__init__(shown(message))
         self.code = code
         self.name = name
-        self.status = HTTP_STATUS[code] if status is None else status
+        self.status = status or _OWN_STATUS.get(name) or HTTP_STATUS[code]
         self.answer = answer
         self.headers = dict(headers or {})
 

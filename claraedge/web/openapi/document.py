@@ -201,7 +201,7 @@ def _failure_response() -> Schema:
             "The request has failed. The status is that of the code:\n\n"
             + "\n".join(lines)
             + "\n\nor one that says more about the request itself: 401, 403, 404, 405, 406, 412,"
-            " 413, 415, 416, 421, 460, 503, 505."
+            " 413, 415, 416, 421, 460, 503, 505, 507."
         ),
         "headers": {
             "Claraedge-Error": {

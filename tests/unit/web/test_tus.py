@@ -403,13 +403,13 @@ async def test_a_low_disk_refuses_and_keeps_what_arrived(
 
             async def is_so() -> bool:
                 found = await tus.http.ask("PUT", f"{tus.payload}/files/probe", b"1")
-                return (found.status == 429) == low
+                return (found.status == 507) == low
 
             await eventually(is_so, f"the disk is low: {low}")
 
         await refuses(low=True)
         for answer in (await tus.patch(upload, 2, b"23"), await tus.create(4, "b")):
-            assert (answer.status, answer.headers["claraedge-error"]) == (429, "storage-full")
+            assert (answer.status, answer.headers["claraedge-error"]) == (507, "storage-full")
         assert await tus.offset(upload) == 2
         await refuses(low=False)
         await tus.patch(upload, 2, b"23")

@@ -86,6 +86,8 @@ class FilesServicer:
                         " again"
                     )
                 left -= len(response.data)
+                if not left:
+                    await place.check(info, content)
                 yield response
                 response = wire.ReadFileResponse()
             if response.HasField("file"):

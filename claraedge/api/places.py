@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import os
 import stat
@@ -11,13 +12,14 @@ from dataclasses import dataclass
 from io import FileIO
 from itertools import islice
 from pathlib import Path
-from typing import Protocol, TypeAlias
+from typing import Concatenate, ParamSpec, Protocol, TypeAlias, TypeVar
 
 from claraedge import memory
 from claraedge.api.appliance import time_of
 from claraedge.api.contents import MESSAGE, next_bytes
 from claraedge.blocking import CancelFlag, in_folder_thread
 from claraedge.errors import (
+    FileChangedError,
     FileNotFoundInPayloadError,
     InvalidJobIdError,
     InvalidModelIdError,
@@ -33,9 +35,13 @@ from claraedge.wire.claraedge.v1 import files_pb2 as wire
 
 #: Entries of a folder that are read at once.
 _BATCH = 500
+#: Reads of folders at the same time, of the threads that all work on shares has.
+_THREADS = 8
 #: Bytes of memory for each of them.
 _ENTRY = 1000
 
+P = ParamSpec("P")
+T = TypeVar("T")
 Reading: TypeAlias = wire.StatFileRequest | wire.ListFilesRequest | wire.ReadFileRequest
 
 
@@ -54,6 +60,9 @@ class FilePlace(Protocol):
     async def next(self, content: FileIO, most: int) -> bytes:
         """Returns the next bytes of an opened file, at most `most`; none at the end."""
 
+    async def check(self, file: wire.FileInfo, content: FileIO) -> None:
+        """Raises FileChangedError if the file was changed since it was opened."""
+
 
 class Places:
     """Finds the place of a request."""
@@ -65,6 +74,7 @@ class Places:
         self.payloads = payloads
         self._models = models
         self._results = results
+        self._turns = asyncio.Semaphore(_THREADS)
 
     @asynccontextmanager
     async def of(self, request: Reading) -> AsyncIterator[FilePlace]:
@@ -77,9 +87,10 @@ class Places:
         if kind == "model_id":
             model = parse_id(request.model_id, InvalidModelIdError)
             async with self._models.reading(model) as (_, folder):
-                yield FolderPlace(folder)
+                yield FolderPlace(folder, self._turns)
         elif kind == "job_id":
-            yield FolderPlace(await self._results(parse_id(request.job_id, InvalidJobIdError)))
+            job = parse_id(request.job_id, InvalidJobIdError)
+            yield FolderPlace(await self._results(job), self._turns)
         elif kind == "payload_id":
             payload = parse_id(request.payload_id, InvalidPayloadIdError)
             with self.payloads.readers.reading(payload):
@@ -125,6 +136,9 @@ class PayloadPlace:
     async def next(self, content: FileIO, most: int) -> bytes:
         return await next_bytes(content, most)
 
+    async def check(self, file: wire.FileInfo, content: FileIO) -> None:
+        """Does nothing: stored files never change."""
+
 
 @dataclass(frozen=True, slots=True)
 class FolderPlace:
@@ -134,13 +148,17 @@ class FolderPlace:
     """
 
     folder: Path
+    turns: asyncio.Semaphore
+    """Of threads: the others are for the inbox, also while this disk does not answer."""
 
     async def stat(self, name: str) -> wire.FileInfo:
         wanted = folder_name(name)
         try:
-            found = await in_folder_thread(_status, self.folder, wanted)
+            found = await self._in_thread(_status, self.folder, wanted)
         except FileNotFoundError:
             raise self._missing(name) from None
+        except PermissionError as error:
+            raise self._closed(name, error) from None
         if name.endswith("/") and not stat.S_ISDIR(found.st_mode):
             raise self._missing(name)
         return _entry(wanted, found)
@@ -148,30 +166,53 @@ class FolderPlace:
     async def inside(
         self, folder: str, *, deep: bool, after: str
     ) -> AsyncGenerator[wire.FileInfo, None]:
-        entries = listing.inside(self.folder, folder_name(folder), deep=deep, after=after)
         more = True
-        while more:
-            try:
+        try:
+            entries = await self._in_thread(_listed, self.folder, folder_name(folder), deep, after)
+            while more:
                 with memory.kept(_BATCH * _ENTRY):
-                    found = await in_folder_thread(_next, entries)
+                    found = await self._in_thread(_next, entries)
                     for name, status in found:
                         yield _entry(name, status)
-            except FileNotFoundError:
-                return
-            more = len(found) == _BATCH
+                more = len(found) == _BATCH
+        except FileNotFoundError:
+            if after:  # a part of the list must not pass for the whole
+                raise self._missing(folder) from None
+        except PermissionError as error:
+            raise self._closed(folder, error) from None
 
     @asynccontextmanager
     async def open(self, name: str) -> AsyncIterator[tuple[wire.FileInfo, FileIO]]:
         wanted = normalise(name)
         try:
-            content, status = await in_folder_thread(_opened, self.folder, wanted)
+            content, status = await self._in_thread(_opened, self.folder, wanted)
         except (FileNotFoundError, IsADirectoryError):
             raise self._missing(name) from None
+        except PermissionError as error:
+            raise self._closed(name, error) from None
         with content:
             yield _entry(wanted, status), content
 
     async def next(self, content: FileIO, most: int) -> bytes:
-        return await in_folder_thread(_read, content, most)
+        return await self._in_thread(_read, content, most)
+
+    async def check(self, file: wire.FileInfo, content: FileIO) -> None:
+        if _entry(file.name, await self._in_thread(_status_of, content)).etag != file.etag:
+            raise FileChangedError(
+                f"the file {file.name!r} was changed while it was read; ask for it again"
+            )
+
+    async def _in_thread(
+        self, work: Callable[Concatenate[CancelFlag, P], T], *args: P.args, **kwargs: P.kwargs
+    ) -> T:
+        async with self.turns:
+            return await in_folder_thread(work, *args, **kwargs)
+
+    def _closed(self, name: str, error: PermissionError) -> FileNotFoundInPayloadError:
+        return FileNotFoundInPayloadError(
+            f"{self.folder} has {name!r}, which the daemon's user may not read"
+            f" ({error.strerror}); give it the right to read"
+        )
 
     def _missing(self, name: str) -> FileNotFoundInPayloadError:
         return FileNotFoundInPayloadError(
@@ -215,6 +256,16 @@ def _entry(name: str, status: os.stat_result) -> wire.FileInfo:
 
 def _status(_: CancelFlag, folder: Path, name: str) -> os.stat_result:
     return listing.status_of(folder, name)
+
+
+def _listed(
+    _: CancelFlag, folder: Path, name: str, deep: bool, after: str
+) -> Iterator[tuple[str, os.stat_result]]:
+    return listing.inside(folder, name, deep=deep, after=after)
+
+
+def _status_of(_: CancelFlag, content: FileIO) -> os.stat_result:
+    return os.fstat(content.fileno())
 
 
 def _next(

@@ -117,25 +117,38 @@ def inside(
 
     `after`: only what follows it. Raises FileNotFoundError, and OSError if it cannot be read.
     """
-    with _opened(folder, os.fsencode(name)) as descriptor, os.scandir(descriptor) as listed:
-        found = {}
-        for entry in listed:
-            path = f"{name}/{entry.name}" if name else entry.name
-            if entry.is_dir(follow_symlinks=False):
-                found[f"{path}/"] = entry
-            elif entry.is_file(follow_symlinks=False):
-                found[path] = entry
-        last = f"{after}/" if f"{after}/" in found else after
-        for path in sorted(filter(_is_text, found), key=str.encode):
-            is_begun = deep and path.endswith("/") and last.startswith(path)
-            if path.encode() <= last.encode() and not is_begun:
-                continue
-            if deep and path.endswith("/"):
-                yield from inside(folder, path[:-1], deep=True, after=after)
-                continue
+    levels = [_level(folder, name, deep=deep, after=after)]
+    while levels:
+        path, status = next(levels[-1], ("", None))
+        if not path:
+            levels.pop()
+        elif status is not None:
+            yield path, status
+        else:
             with contextlib.suppress(FileNotFoundError):  # it was removed meanwhile
-                status = found[path].stat(follow_symlinks=False)
-                yield path.rstrip("/"), status
+                levels.append(_level(folder, path, deep=deep, after=after))
+
+
+def _level(
+    folder: Path, name: str, *, deep: bool, after: str
+) -> Iterator[tuple[str, os.stat_result | None]]:
+    """Returns what one folder contains, in order; with `deep` folders without their status."""
+    found: dict[str, os.stat_result | None] = {}
+    with _opened(folder, os.fsencode(name)) as descriptor, os.scandir(descriptor) as listed:
+        for entry in filter(lambda entry: _is_text(entry.name), listed):
+            path = f"{name}/{entry.name}" if name else entry.name
+            with contextlib.suppress(FileNotFoundError):
+                if entry.is_dir(follow_symlinks=False):
+                    found[f"{path}/"] = None if deep else entry.stat(follow_symlinks=False)
+                elif entry.is_file(follow_symlinks=False):
+                    found[path] = entry.stat(follow_symlinks=False)
+    last = f"{after}/" if f"{after}/" in found else after
+    rest = (
+        path
+        for path in sorted(found, key=str.encode)
+        if path.encode() > last.encode() or (found[path] is None and last.startswith(path))
+    )
+    return iter([(path.rstrip("/"), found[path]) for path in rest])
 
 
 @contextmanager

@@ -96,7 +96,7 @@ class ChunkWriter:
     async def written(self) -> None:
         """Waits until all complete pieces are written. Raises OSError."""
         while (writing := self._writing) is not None:
-            await writing
+            await asyncio.shield(writing)
             if writing is self._writing:  # a pause may have begun another one meanwhile
                 return
 

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import os
 from collections.abc import AsyncGenerator, Callable, Collection, Sequence
 from contextlib import AbstractContextManager, asynccontextmanager
@@ -44,6 +45,8 @@ from claraedge.payloads.uploads import BlockedBy, forget, record, refuse_blocked
 from claraedge.store import disposable
 from claraedge.store.database import Database, Transaction
 
+_log = logging.getLogger(__name__)
+
 #: Seconds without activity after which an upload ends.
 LIFE = 86_400.0
 #: Most uploads that are unfinished, and finished ones that are remembered.
@@ -74,7 +77,9 @@ class Record(msgspec.Struct, frozen=True):
 class Open:
     """An unfinished upload."""
 
-    __slots__ = ("bound", "folder", "id", "lock", "offset", "record", "seen", "touched")
+    __slots__ = (
+        "bound", "folder", "id", "is_over", "lock", "offset", "record", "seen", "touched",
+    )  # fmt: skip
 
     def __init__(
         self, upload: str, folder: Path, record: Record, *, offset: int, touched: float, seen: float
@@ -90,6 +95,8 @@ class Open:
         self.lock = asyncio.Lock()
         self.bound: asyncio.Timeout | None = None
         """Ends the newest call that works on it; None: there is none."""
+        self.is_over = False
+        """Its payload was deleted: it is removed once no call works on it."""
 
     @property
     def data(self) -> Path:
@@ -169,12 +176,18 @@ class ResumableUploads:
             try:
                 record = decode_json((folder / _RECORD).read_bytes(), Record)
                 status = (folder / _DATA).stat()
+                # Its content has become a blob that a row names: only its removal was missing.
+                finished = status.st_nlink > 1
+                end = status.st_size if finished else self._cut(folder, record, status.st_size)
             except (FileNotFoundError, NotADirectoryError, msgspec.MsgspecError):
                 remove(folder)  # its start was never answered
                 continue
-            # Its content has become a blob that a row names: only its removal was missing.
-            finished = status.st_nlink > 1
-            end = status.st_size if finished else self._cut(folder, record, status.st_size)
+            except OSError as error:
+                _log.warning(
+                    "an upload cannot be continued, and is left as it is",
+                    extra={"folder": str(folder), "error": str(error)},
+                )
+                continue
             one = Open(
                 folder.name,
                 folder,
@@ -188,6 +201,7 @@ class ResumableUploads:
 
     def _cut(self, folder: Path, record: Record, size: int) -> int:
         """Cuts the bytes to those that are certain; returns how many they are."""
+        (folder / _DATA).chmod(0o600)  # its end may have been interrupted
         marks = list(folder.glob(f"{_UNCHECKED}*"))
         end = min([size, *(int(mark.name.removeprefix(_UNCHECKED)) for mark in marks)])
         if record.boot != self.boot:
@@ -265,8 +279,10 @@ class ResumableUploads:
     async def discard(self, payloads: Collection[str]) -> None:
         """Removes the uploads into payloads that were deleted."""
         for one in list(self._open.values()):
-            if one.record.payload in payloads and one.bound is None:
-                await self._drop(one)  # a call that works on one of them does that itself
+            if one.record.payload in payloads:
+                one.is_over = True
+                if one.bound is None:
+                    await self._drop(one)
 
     @asynccontextmanager
     async def turn(self, upload: str) -> AsyncGenerator[Open, None]:
@@ -294,6 +310,8 @@ class ResumableUploads:
         finally:
             if one.bound is bound:
                 one.bound = None
+                if one.is_over:
+                    await self._drop(one)
             one.touched, one.seen = self._clock.now(), self._clock.elapsed()
 
     async def refuse_ended(self, one: Open) -> None:
@@ -346,7 +364,7 @@ class ResumableUploads:
             if isinstance(error, PayloadNotFoundError | PayloadStateError):
                 await self._drop(one)  # it can never be finished
             if isinstance(error, FileNotFoundError):  # the payload was deleted meanwhile
-                await self._database.read(lambda tx: records.get(tx, of.payload))
+                await self.refuse_ended(one)
             raise
         self._remember(one)
         await self._drop(one)

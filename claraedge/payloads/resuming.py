@@ -6,14 +6,15 @@ import asyncio
 import contextlib
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
+from pathlib import Path
 
 import msgspec
 
-from claraedge.blocking import in_thread, wait_out
+from claraedge.blocking import CancelFlag, in_cancellable_thread, in_thread, wait_out
 from claraedge.errors import UploadOffsetError, UploadSizeError
 from claraedge.fs import files
 from claraedge.payloads.checksums import Checksum, Comparison
-from claraedge.payloads.chunks import ChunkWriter
+from claraedge.payloads.chunks import Chunks, ChunkWriter
 from claraedge.payloads.model import PayloadFile
 from claraedge.payloads.records import ANY, Condition
 from claraedge.payloads.resumable import Open, ResumableUploads
@@ -60,8 +61,12 @@ class Continuation:
         self._ended = False
 
     async def begin(self) -> None:
-        """Prepares the upload for more bytes."""
+        """Prepares the upload for more bytes. Raises UploadOffsetError if the disk has others."""
         one, boot = self._one, self._uploads.boot
+        size = await in_thread(_size, one.data)
+        if size != one.offset:  # bytes after a gap, or twice, would be wrong data
+            one.offset = self._start = self._offset = size
+            raise UploadOffsetError(f"the upload {one.id} is at the offset {size}; continue there")
         if one.record.boot != boot:  # what was cut at the start is synced, and more comes now
             one.record = msgspec.structs.replace(one.record, boot=boot, synced=one.offset)
             await in_thread(one.save)
@@ -98,13 +103,15 @@ class Continuation:
         if self._ended:
             return self._one.offset
         rest = await self._writer.rest()
-        await in_thread(files.append, self._one.data, rest.get(0, ()))
+        await in_cancellable_thread(_append, self._one.data, rest.get(0, ()))
         self._comparison.refuse_other()
         if not self._checked:
             self._checked = True
             await in_thread(self._one.end_unchecked, self._start, drop=False)
         self._ended = True
         self._one.offset = self._offset
+        if self._offset - self._one.record.synced >= _SYNCED:
+            await self._sync()
         return self._offset
 
     async def finish(self, condition: Condition = ANY) -> tuple[PayloadFile, bool]:
@@ -125,20 +132,26 @@ class Continuation:
 
     async def close(self) -> None:
         """Keeps what arrived; drops what lacks its checksum."""
-        with contextlib.suppress(OSError):  # its client has that error, or is gone
-            if self._checked and not self._ended:
-                await self.end()
+        try:
+            with contextlib.suppress(OSError):  # its client has that error, or is gone
+                if self._checked and not self._ended:
+                    await self.end()
+        finally:
+            await self._settled()
+
+    async def _settled(self) -> None:
+        """Leaves the upload as the disk has it."""
         await self._writer.stop()
         with contextlib.suppress(FileNotFoundError):  # it is over
             self._one.offset = await in_thread(self._settle)
 
     async def _sync(self) -> None:
         await self._writer.written()
-        await in_thread(self._save_synced)
+        await in_cancellable_thread(self._save_synced)
 
     # --- in threads --------------------------------------------------------------------------
 
-    def _save_synced(self) -> None:
+    def _save_synced(self, _: CancelFlag) -> None:
         one = self._one
         size = one.data.stat().st_size
         files.sync_file(one.data)
@@ -149,4 +162,12 @@ class Continuation:
         self._writer.close()
         if not self._checked:
             self._one.end_unchecked(self._start, drop=True)
-        return self._one.data.stat().st_size
+        return _size(self._one.data)
+
+
+def _append(_: CancelFlag, path: Path, chunks: Chunks) -> None:
+    files.append(path, chunks)
+
+
+def _size(path: Path) -> int:
+    return path.stat().st_size

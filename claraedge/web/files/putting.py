@@ -5,7 +5,13 @@ from __future__ import annotations
 import json
 from urllib.parse import quote
 
-from claraedge.errors import FileChangedError, FileNotFoundInPayloadError, InvalidRequestError
+from claraedge.errors import (
+    FileChangedError,
+    InvalidFileNameError,
+    InvalidPayloadIdError,
+    InvalidRequestError,
+    PayloadNotFoundError,
+)
 from claraedge.web.files.calls import Calls
 from claraedge.web.files.entities import tags
 from claraedge.web.files.writing import written
@@ -15,6 +21,13 @@ from claraedge.web.http.reply import Reply
 from claraedge.web.http.request import Request
 from claraedge.web.v1.readable import printed
 from claraedge.wire.claraedge.v1 import files_pb2 as wire
+
+#: Failures that no file of the payload can change.
+_OF_PAYLOAD = {
+    InvalidPayloadIdError.name,
+    PayloadNotFoundError.name,
+    InvalidFileNameError.name,
+}
 
 
 class FileUploads:
@@ -50,9 +63,11 @@ class FileUploads:
         try:
             found = await self._calls.early("Stat", stat, wire.FileInfo, request)
         except HttpError as failure:
-            if failure.name == FileNotFoundInPayloadError.name:
-                return
-            raise
+            if failure.name in _OF_PAYLOAD:
+                raise
+            return  # the write says whether the file itself can be stored
+        if found.name != head.name:
+            return
         if head.if_absent or (head.if_etag and head.if_etag not in ("*", found.etag)):
             raise refused(
                 FileChangedError(
@@ -64,7 +79,7 @@ class FileUploads:
 
 def path_of(payload: str, name: str) -> str:
     """Returns the path of a file."""
-    return f"/v1/payloads/{payload}/files/{quote(name)}"
+    return f"/v1/payloads/{quote(payload.strip())}/files/{quote(name)}"
 
 
 def _refuse_forms(headers: Headers) -> None:

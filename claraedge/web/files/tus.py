@@ -97,7 +97,7 @@ class TusUploads:
             payload_id=payload, name=_name(note), size=size, note=note
         )
         upload = await self._calls.early("StartUpload", started, wire.Upload, request)
-        answer = {"Location": f"/v1/payloads/{payload}/uploads/{upload.id}"}
+        answer = {"Location": f"/v1/payloads/{upload.payload_id}/uploads/{upload.id}"}
         if has_bytes or not size:
             response = await self._write(upload, 0, checksum, request, reply)
             answer |= _progress(upload, response)

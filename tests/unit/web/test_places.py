@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import io
 import os
 import shutil
@@ -11,7 +12,9 @@ from pathlib import Path
 
 import pytest
 
+from claraedge.api.places import FolderPlace
 from claraedge.config import OutboxSettings
+from claraedge.errors import FileChangedError, FileNotFoundInPayloadError
 from tests.rig.pipelines import chain
 from tests.rig.waiting import eventually
 from tests.unit.web.conftest import Client, Daemon, daemon_in
@@ -104,3 +107,69 @@ async def test_delivered_results_of_a_job(daemon: Daemon, http: Client) -> None:
     assert (await http.ask("GET", f"{results}/{name}")).status == 404
     nobody = await http.ask("GET", f"/v1/jobs/{NOBODY}/results/")
     assert (nobody.status, nobody.headers["claraedge-error"]) == (404, "job-not-found")
+
+
+async def test_results_that_change_while_they_are_read_are_no_whole_file(tmp_path: Path) -> None:
+    (tmp_path / "f").write_bytes(b"A" * 1000)
+    place = FolderPlace(tmp_path, asyncio.Semaphore(1))
+    async with place.open("f") as (file, content):
+        await place.check(file, content)
+        with (tmp_path / "f").open("r+b") as other:
+            other.write(b"B" * 10)
+        with pytest.raises(FileChangedError):
+            await place.check(file, content)
+
+
+async def listed(place: FolderPlace, after: str = "") -> list[str]:
+    return [one.name async for one in place.inside("", deep=True, after=after)]
+
+
+async def test_a_folder_that_is_removed_hides_no_other_file(tmp_path: Path) -> None:
+    root = tmp_path / "root"
+    for name in ("a", "b"):
+        (root / name).mkdir(parents=True)
+    for number in range(600):
+        (root / "a" / f"{number:04}").touch()
+    (root / "b" / "x").touch()
+    (root / "c").touch()
+    place, found = FolderPlace(root, asyncio.Semaphore(1)), []
+    async for one in place.inside("", deep=True, after=""):
+        found.append(one.name)
+        if len(found) == 100:
+            shutil.rmtree(root / "b")
+    assert len([name for name in found if name.startswith("a/")]) == 600
+    assert found[-1] == "c"
+    assert await listed(place, "a/0598") == ["a/0599", "c"]
+    shutil.rmtree(root)
+    assert await listed(place) == []
+    with pytest.raises(FileNotFoundInPayloadError):
+        await listed(place, "a/0598")
+
+
+def descriptors() -> int:
+    return len(list(Path("/proc/self/fd").iterdir()))
+
+
+async def test_a_deep_folder_keeps_no_descriptors(tmp_path: Path) -> None:
+    levels = 300
+    deepest = tmp_path.joinpath(*["d"] * levels)
+    deepest.mkdir(parents=True)
+    (deepest / "f").touch()
+    before = descriptors()
+    async for one in FolderPlace(tmp_path, asyncio.Semaphore(1)).inside("", deep=True, after=""):
+        assert one.name == "d/" * levels + "f"
+        assert descriptors() <= before + 1
+
+
+async def test_a_file_that_the_daemon_may_not_read_is_refused_with_the_reason(
+    tmp_path: Path,
+) -> None:
+    (tmp_path / "f").touch(0o000)
+    (tmp_path / "d").mkdir(0o000)
+    place = FolderPlace(tmp_path, asyncio.Semaphore(1))
+    with pytest.raises(FileNotFoundInPayloadError, match="may not read"):
+        async with place.open("f"):
+            pass
+    with pytest.raises(FileNotFoundInPayloadError, match="may not read"):
+        await listed(place)
+    (tmp_path / "d").chmod(0o700)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 
 from claraedge.web.files.calls import Calls, once
 from claraedge.web.files.entities import headers_of, is_unchanged, part_of, zip_headers
@@ -18,6 +19,9 @@ from claraedge.wire.claraedge.v1 import files_pb2 as wire
 #: Attempts to read a file that uploads may replace at the same time.
 _TRIES = 5
 _CHANGED = "file-changed"
+#: Files of an archive that are listed at once: each list reads its folders again, and a call that
+#: stays open while large files are sent would be ended.
+_AT_ONCE = 4000
 _OPTIONS = ("zip", "recursive", "download")
 
 
@@ -120,8 +124,11 @@ class FileDownloads:
         """Sends all files below a folder. A failure leaves the archive without its end."""
         archive, start = ZipWriter(), len(folder) + 1 if folder else 0
 
-        async def page(call: UpstreamCall) -> wire.ListFilesResponse:
-            return wire.ListFilesResponse.FromString(await call.read() or b"")
+        async def page(call: UpstreamCall) -> Sequence[wire.FileInfo]:
+            found: list[wire.FileInfo] = []
+            while len(found) < _AT_ONCE and (answer := await call.read()) is not None:
+                found += wire.ListFilesResponse.FromString(answer).files
+            return found
 
         async def send(call: UpstreamCall) -> None:
             while (answer := await call.read()) is not None:
@@ -131,9 +138,9 @@ class FileDownloads:
         while True:
             message = _list(request, folder, recursive=True, after=after)
             found = await self._calls.of("List", request, reply).run(once(request, message), page)
-            if not found.files:
+            if not found:
                 break
-            for file in found.files:
+            for file in found:
                 after = file.name
                 await reply.part(archive.begin(file.name[start:], file.size, file.mode))
                 read = wire.ReadFileRequest(

@@ -373,3 +373,16 @@ async def test_puts_side_by_side_do_not_mix(daemon: Daemon, http: Client) -> Non
         assert (await http.ask("GET", f"{files}/{number}")).body == content
 
     await asyncio.gather(*map(one, range(10)))
+
+
+async def test_an_archive_of_more_files_than_are_listed_at_once_has_them_all(
+    daemon: Daemon, http: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reading, "_AT_ONCE", 2)
+    payload = (await http.post("/v1/payloads")).json["payloadId"]
+    names = [f"{number:04}" for number in range(1100)]  # a message has 500 at most
+    await daemon.upload(payload, *((name, name.encode()) for name in names))
+    answer = await http.ask("GET", f"/v1/payloads/{payload}/files/?zip")
+    with zipfile.ZipFile(io.BytesIO(answer.body)) as archive:
+        assert archive.namelist() == names
+        assert archive.read("1099") == b"1099"

@@ -9,6 +9,8 @@ from pathlib import Path
 from claraedge.client import jobs, models, payloads, pipelines
 from claraedge.client.connection import Connection
 from claraedge.pipelines.model import DefinitionFile
+from claraedge.wire.claraedge.v1.files_pb2 import StartUploadRequest, WriteFileRequest
+from claraedge.wire.claraedge.v1.files_pb2_grpc import FilesStub
 from tests.powercut.flow import Scene, flow
 from tests.powercut.promises import digest
 from tests.powercut.site import definition
@@ -36,6 +38,25 @@ def upload(scene: Scene) -> None:
         query = "SELECT job FROM deliveries WHERE state = 'done' AND job IN (?, ?)"
         site = scene.site
         site.until(lambda: len(site.rows(query, job, third)) == 2, "both are delivered")
+
+
+@flow
+def continued(scene: Scene) -> None:
+    """Files arrive in several calls each; the second one replaces the first."""
+    with scene.site.connect() as connection:
+        files = FilesStub(connection.channel)
+        payload = payloads.create(connection, {})
+        scene.promises.answered(("payload", payload))
+        for size in (300_000, 200_000):
+            content = scene.content(size)
+            started = StartUploadRequest(payload_id=payload, name="a.dcm", size=size)
+            upload = files.StartUpload(started).id
+            for at in range(0, size, 100_000):
+                part, last = content[at : at + 100_000], at + 100_000 >= size
+                message = WriteFileRequest(upload_id=upload, offset=at, data=part, finish=last)
+                change = [(("file", payload, "a.dcm"), digest(content))] if last else []
+                with scene.promises.changing(*change):
+                    assert files.Write(iter([message])).offset == at + len(part)
 
 
 @flow

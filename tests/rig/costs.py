@@ -19,9 +19,12 @@ def cost(work: Callable[[], T]) -> tuple[T, float]:
 
 
 def growth(work: Callable[[int], object], few: int) -> float:
-    """Returns the processor time of a function of 10 x `few` over that of it with `few`."""
-    little = min(_spent(work, few) for _ in range(3))
-    return _spent(work, 10 * few) / little
+    """Returns the processor time of a function of 10 x `few` over that of it with `few`.
+
+    The least of three each: other load on the machine only adds to it.
+    """
+    little, much = (min(_spent(work, count) for _ in range(3)) for count in (few, 10 * few))
+    return much / little
 
 
 def _spent(work: Callable[[int], object], count: int) -> float:

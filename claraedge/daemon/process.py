@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import resource
 import signal
 import sys
 from collections.abc import Mapping
@@ -17,6 +18,9 @@ from claraedge.errors import ClaraedgeError
 
 _log = logging.getLogger(__name__)
 
+#: Open files; the units of systemd allow as many.
+_FILES = 65_536
+
 _DIED = "a part of the daemon died of a bug; please report it"
 
 
@@ -25,11 +29,24 @@ def main(config_path: Path | None, overrides: Mapping[str, str]) -> int:
     try:
         config = load_config(config_path, os.environ, overrides)
         journal.configure(config.log.level, config.log.format)
+        allow_open_files()
         return asyncio.run(_main(config))
     except ClaraedgeError as error:
         for message in error.messages:
             sys.stderr.write(f"claraedge: {message}\n")
         return error.exit_code
+
+
+def allow_open_files() -> None:
+    """Raises the limit of open files to `_FILES`, or as far as the system allows it.
+
+    A shell allows 1,024 (for `select`, which nothing here uses), and so many connections alone are
+    served on each address.
+    """
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = _FILES if hard == resource.RLIM_INFINITY else min(_FILES, hard)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
 def _has_terminal() -> bool:

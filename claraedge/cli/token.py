@@ -46,8 +46,8 @@ def token(new: bool, config: Path | None, state_dir: str | None) -> None:
         ) from error
     except FileNotFoundError as error:
         raise StateFolderError(
-            f"there is no state folder {folder}; start the daemon, or name its folder by"
-            " --state-dir"
+            f"there is no state folder {folder}; start the daemon or, if it has another one"
+            " (`claraedge status` prints it), name that by --state-dir or CLARAEDGE_STATE_DIR"
         ) from error
     click.echo(found)
 

@@ -18,13 +18,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from grpc_tools import protoc
 
 from tests.campaign import CAMPAIGN
 from tests.contract.conftest import free_port
 from tests.contract.flows import GREET
 from tests.contract.original import ROOT
-from tests.contract.test_other_languages import FILES, PACKAGES, PROTOS
+from tests.contract.test_other_languages import PACKAGES, PROTOS
 from tests.contract.test_other_languages import descriptors as descriptors
 from tests.contract.test_other_languages import node as node
 from tests.freeze.frozen_site import Site
@@ -331,7 +330,10 @@ def samples(page: str, language: str) -> list[str]:
 @pytest.fixture
 def desk(site: HttpSite, tmp_path: Path) -> Path:
     """A folder with the files that the samples read, and `claraedge` on its path."""
-    (tmp_path / "pipeline.yaml").write_text(GREET)
+    (definition,) = samples("http.md", "yaml")
+    image = definition.replace("docker.io/library/busybox", IMAGE).replace('"1.36"', '"1"')
+    (tmp_path / "pipeline.yaml").write_text(image)
+    (tmp_path / "protos").symlink_to(PROTOS)
     (tmp_path / "name.txt").write_text("wörld\n")
     command = tmp_path / "bin" / "claraedge"
     command.parent.mkdir()
@@ -354,14 +356,18 @@ def run_sample(site: HttpSite, desk: Path, command: list[str | Path], **more: st
 
 
 def test_the_session_with_curl(site: HttpSite, desk: Path) -> None:
-    session = next(text for text in samples("http.md", "sh") if "pipelines:register" in text)
-    printed = run_sample(site, desk, ["bash", "-eu", "-o", "pipefail", "-c", session])
+    session = [text for text in samples("http.md", "sh") if "ask " in text]
+    assert len(session) == 2  # of jobs, and of files
+    command: list[str | Path] = ["bash", "-eu", "-o", "pipefail", "-c", "\n".join(session)]
+    printed = run_sample(site, desk, command)
     assert "JOB_STATUS_HEALTHY" in printed
     assert "/operators/up/name.txt" in printed
-    assert "upper\ndone\n" in printed
+    assert "done\n" in printed
     assert (desk / "greeting.txt").read_text() == "hello WöRLD\n"
-    with zipfile.ZipFile(desk / "results.zip") as archive:
-        assert any(name.endswith("greet/greeting.txt") for name in archive.namelist())
+    assert (desk / "part.txt").read_text() == "wörld\n"
+    for archive, name in (("results.zip", "greet/greeting.txt"), ("series.zip", "name.txt")):
+        with zipfile.ZipFile(desk / archive) as found:
+            assert name in found.namelist()
 
 
 def test_the_sample_in_python_with_requests(
@@ -377,12 +383,10 @@ def test_the_sample_in_python_with_requests(
     ]
 
 
-def test_the_sample_in_javascript(
-    site: HttpSite, desk: Path, node: Path, descriptors: Path
-) -> None:
+def test_the_sample_in_javascript(site: HttpSite, desk: Path, node: Path) -> None:
     job = greeted(site)
     (sample,) = samples("languages.md", "js")
-    shutil.copy(descriptors, desk / "protos.binpb")
+    run_sample(site, desk, ["bash", "-eu", "-c", samples("languages.md", "sh")[0]])
     (desk / "sample.js").write_text(sample.replace("http://127.0.0.1:30032", site.url))
     (desk / "node_modules").symlink_to(PACKAGES / "node_modules")
     assert f"greet {job}" in run_sample(site, desk, [node, "sample.js"])
@@ -391,8 +395,8 @@ def test_the_sample_in_javascript(
 def test_the_sample_in_python_with_grpc(site: HttpSite, desk: Path) -> None:
     job = greeted(site)
     sample = next(text for text in samples("languages.md", "python") if "import grpc" in text)
-    command = ["protoc", f"--proto_path={PROTOS}", f"--python_out={desk}"]
-    assert protoc.main([*command, f"--grpc_python_out={desk}", *FILES]) == 0
+    stubs = samples("languages.md", "sh")[1].replace("python", sys.executable, 1)
+    run_sample(site, desk, ["bash", "-eu", "-c", stubs])
     printed = run_sample(site, desk, [sys.executable, "-c", sample], PYTHONPATH=str(desk))
     assert printed.startswith("0 8\n")
     assert f"greet {job}" in printed

@@ -9,6 +9,7 @@ from claraedge.web.http.body import Body, ClientGoneError, Receive, Scope, Send
 from claraedge.web.http.failures import HttpError, failure_of, invalid
 from claraedge.web.http.guard import Guard, caller_of
 from claraedge.web.http.headers import Headers
+from claraedge.web.http.protocol import HEADER_BYTES
 from claraedge.web.http.reply import Reply
 from claraedge.web.http.request import Request
 from claraedge.web.http.router import Router
@@ -43,6 +44,8 @@ class HttpApplication:
 
     async def _answer(self, scope: Scope, body: Body, reply: Reply) -> None:
         headers = Headers(scope)
+        if sum(len(name) + len(value) for name, value in scope["headers"]) > HEADER_BYTES:
+            raise invalid(f"the headers have more than {HEADER_BYTES} bytes; send fewer", 431)
         self._guard.check_origin(scope, headers)
         path = scope["raw_path"].decode("ascii", "backslashreplace")
         try:

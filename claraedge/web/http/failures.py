@@ -133,7 +133,7 @@ def too_large(limit: int) -> HttpError:
     return refused(
         MessageSizeError(
             f"a message has more than {limit} bytes, the most that is read; send large files as a"
-            " stream of smaller messages"
+            " stream of smaller messages, or with PUT"
         ),
         413,
     )

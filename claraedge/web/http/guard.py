@@ -90,7 +90,10 @@ class Guard:
         )
 
     def _check_host(self, scope: Scope, headers: Headers) -> None:
-        name = _same(_host(headers.get("host") or ""))
+        value = headers.get("host")
+        if value is None:  # no browser: they all send it
+            return
+        name = _same(_host(value))
         if name in self._hosts or _is_loopback(name):
             return
         if scope["state"]["is_tcp"] and name == _same(scope["server"][0]):

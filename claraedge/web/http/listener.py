@@ -89,6 +89,10 @@ class TlsConnection(sslproto.SSLProtocol):
             cast("Any", self)._process_outgoing()  # the client sees why
         super()._on_handshake_complete(handshake_exc)
 
+    def _fatal_error(self, exc: BaseException, message: str = "") -> None:
+        """Ends the connection. What a client does wrong is not logged; asyncio would do that."""
+        self.abort()
+
     def abort(self) -> None:
         """Ends the connection at once."""
         if self._below is not None:

@@ -106,7 +106,8 @@ class Router:
             raise refused(
                 NotSupportedError(
                     f"{excerpt(path)} is no path of this device; methods are at"
-                    " /package.Service/Method, and readable paths below /v1"
+                    " /package.Service/Method, and readable paths below /v1; /openapi.json and /api"
+                    " describe all of them"
                 ),
                 404,
             )

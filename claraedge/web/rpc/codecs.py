@@ -123,7 +123,7 @@ def written(value: Any, kind: type[Message]) -> bytes:
         raise refused(
             UndecodableRequestError(
                 f"the request is not the JSON of a {kind.DESCRIPTOR.full_name}: {why(error)};"
-                " compare it with the protos of claraedge"
+                " /openapi.json describes it"
             )
         ) from None
     return _checked(message.SerializeToString())

@@ -102,23 +102,25 @@ class Exchange:
         `requests`: messages as protobuf; they end at the end of the body. Raises HttpError,
         ClientGoneError.
         """
-        async with self._upstream.call(self._method, self._until, self._metadata) as call:
-            reading = asyncio.create_task(read(call))
-            writing = asyncio.create_task(self._pass_requests(call, requests))
-            watching = asyncio.create_task(self._body.gone())
-            tasks = {reading, writing, watching}
-            try:
-                await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-                if writing.done() and not reading.done():
-                    writing.result()
-                    await asyncio.wait({reading, watching}, return_when=asyncio.FIRST_COMPLETED)
-                if not reading.done():
-                    raise ClientGoneError
-                return await reading
-            finally:
-                for task in tasks:
-                    task.cancel()
-                await asyncio.gather(*tasks, return_exceptions=True)
+        async with aclosing(requests):
+            first = [await anext(requests, None)]  # a request that is refused makes no call
+            async with self._upstream.call(self._method, self._until, self._metadata) as call:
+                reading = asyncio.create_task(read(call))
+                writing = asyncio.create_task(self._pass_requests(call, first, requests))
+                watching = asyncio.create_task(self._body.gone())
+                tasks = {reading, writing, watching}
+                try:
+                    await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+                    if writing.done() and not reading.done():
+                        writing.result()
+                        await asyncio.wait({reading, watching}, return_when=asyncio.FIRST_COMPLETED)
+                    if not reading.done():
+                        raise ClientGoneError
+                    return await reading
+                finally:
+                    for task in tasks:
+                        task.cancel()
+                    await asyncio.gather(*tasks, return_exceptions=True)
 
     async def _only_answer(self, call: UpstreamCall) -> bytes:
         answer = await call.read()
@@ -129,10 +131,16 @@ class Exchange:
         return answer
 
     async def _pass_requests(
-        self, call: UpstreamCall, requests: AsyncGenerator[bytes, None]
+        self, call: UpstreamCall, first: list[bytes | None], requests: AsyncGenerator[bytes, None]
     ) -> None:
-        """Passes requests on. Raises HttpError, ClientGoneError."""
-        async with aclosing(requests):
+        """Passes requests on. Raises HttpError, ClientGoneError.
+
+        `first`: the first one, or None; it is removed, since it may be large.
+        """
+        message = first.pop()
+        if message is not None:
+            await call.write(message)
+            del message
             async for message in requests:
                 await call.write(message)
         await call.done_writing()

@@ -157,6 +157,8 @@ class RequestReader:
     ) -> AsyncGenerator[bytes, None]:
         """Yields messages with the body as the content of one of their fields."""
         _refuse_encoding(request)
+        if request.headers.content_type == "multipart/form-data":
+            raise _unsupported("the body is a form; send the content alone, by `--data-binary`")
         path = self._rule.body
         field = fields_on(self._descriptor, path)[-1]
         if field.type == FieldDescriptor.TYPE_STRING:

@@ -13,7 +13,7 @@ import pytest
 from claraedge.config import ApiSettings, HttpSettings
 from claraedge.web.http import protocol
 from tests.rig.pipelines import chain
-from tests.rig.waiting import eventually
+from tests.rig.waiting import DEADLINE, eventually
 from tests.unit.web.conftest import Client, Connection, Daemon, daemon_in
 
 VERSION = "/nvidia.clara.platform.Clara/Version"
@@ -352,3 +352,26 @@ async def test_a_stream_ends_with_its_client(daemon: Daemon, http: Client) -> No
         return await watches() <= before
 
     await eventually(gone, "the watches have ended")
+
+
+async def raw(http: Client, request: bytes) -> bytes:
+    """The answer to a request as it is, up to the end of the connection."""
+    reader, writer = await asyncio.open_unix_connection(http.path)
+    writer.write(request)
+    try:
+        async with asyncio.timeout(DEADLINE):
+            return await reader.read()
+    finally:
+        writer.close()
+
+
+async def test_a_simple_probe_without_a_host_is_served(http: Client) -> None:
+    answer = await raw(http, b"GET /health/live HTTP/1.0\r\n\r\n")
+    assert answer.split(b"\r\n")[0].split(b" ")[1] == b"200"
+    empty = await raw(http, b"GET /health/live HTTP/1.0\r\nHost:\r\n\r\n")
+    assert empty.split(b"\r\n")[0].split(b" ")[1] == b"421"
+
+
+async def test_headers_beyond_the_limit_are_refused(http: Client) -> None:
+    answer = await http.ask("GET", "/v1/version", X_Large="x" * 33_000)
+    assert (answer.status, "32768" in answer.json["message"]) == (431, True)

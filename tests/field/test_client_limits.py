@@ -37,6 +37,8 @@ FIGURES = {
         f"{server.ASKED_AFTER // 1000} s"
     ),
     "time for that answer": f"{server.ANSWERED_WITHIN // 1000} s",
+    "connections at a time, of the socket and of each address": f"{server.CONNECTIONS}",
+    "time for the handshake of TLS": f"{server.HANDSHAKE // 1000} s",
     "calls at a time on one connection": f"{server.STREAMS}",
     "calls with one request and one answer at a time, all clients together": (
         f"{BOUNDS[CallKind.UNARY]}"
@@ -82,7 +84,8 @@ FIGURES = {
     " program.",
 )
 def test_every_figure_of_the_page_is_that_of_the_code() -> None:
-    rows = re.findall(r"^\| (.+?) \| (.+?) \|", PAGE.read_text("utf-8"), re.MULTILINE)
+    tables = re.findall(r"^\| what \| limit \|(?:.+\n)+", PAGE.read_text("utf-8"), re.MULTILINE)
+    rows = re.findall(r"^\| (.+?) \| (.+?) \|", "".join(tables), re.MULTILINE)
     shown = {what: limit for what, limit in rows if what not in ("what", "---")}
     assert shown == FIGURES
     assert f"have {server._STOP_GRACE:g} s to end" in PAGE.read_text("utf-8")

@@ -38,7 +38,9 @@ STREAMS = 256
 MESSAGE = 4 * 1024 * 1024
 #: Concurrent connections of the socket, and of each address: they have no token yet, and each needs
 #: up to 70 KiB with TLS.
-_CONNECTIONS = 1024
+CONNECTIONS = 1024
+#: Milliseconds for the handshake of TLS; gRPC's default is two minutes.
+HANDSHAKE = 20_000
 #: Milliseconds of silence after which a client gets a keepalive ping, and for its answer.
 ASKED_AFTER, ANSWERED_WITHIN = 60_000, 20_000
 _OPTIONS = [
@@ -65,9 +67,8 @@ _OPTIONS = [
     # 10 s, the minimum of grpc-go and grpc-java; a limit near that fails by jitter
     # (OpenC3/cosmos#3271).
     ("grpc.http2.max_ping_strikes", 0),
-    # For the handshake of TLS; gRPC's default is two minutes.
-    ("grpc.server_handshake_timeout_ms", 20_000),
-    ("grpc.max_allowed_incoming_connections", _CONNECTIONS),
+    ("grpc.server_handshake_timeout_ms", HANDSHAKE),
+    ("grpc.max_allowed_incoming_connections", CONNECTIONS),
 ]
 #: Seconds that calls get to end when the daemon stops.
 _STOP_GRACE = 3.0

@@ -33,7 +33,7 @@ operators:
   input: [{path: /in, from: first}]
   output: [{path: /out, name: left}, {path: /other, name: right}]
 """
-KINDS = ("pipeline", "job", "payload", "model", "catalog", "instance", "item")
+KINDS = ("pipeline", "job", "payload", "model", "catalog", "instance", "item", "upload")
 _INTEGERS = {
     FieldDescriptor.TYPE_INT32: (-(2**31), 2**31 - 1),
     FieldDescriptor.TYPE_SINT32: (-(2**31), 2**31 - 1),
@@ -84,6 +84,8 @@ class World:
         """Keeps the newest ids of each kind: few, so that they meet many calls."""
         if response.DESCRIPTOR.full_name == "claraedge.v1.ListItemsResponse":
             self.ids["item"] = [item.id for item in response.items[-5:]] or self.ids["item"]
+        if response.DESCRIPTOR.full_name == "claraedge.v1.Upload":
+            self.ids["upload"] = [*self.ids["upload"][-4:], getattr(response, "id")]  # noqa: B009
         for descriptor, value in response.ListFields():
             if descriptor.message_type is None or descriptor.is_repeated:
                 continue
@@ -179,7 +181,19 @@ class Requests:
         self._fill(message, 0, chance=chance)
         if message.DESCRIPTOR.name == "PipelinesCreateRequest" and self._rng.random() < 0.7:
             message.ClearField("pipeline_id")  # a known one is taken
+        if self._sane and message.DESCRIPTOR.file.name.endswith("/files.proto"):
+            self._whole_file(message)
         return message
+
+    def _whole_file(self, message: Message) -> None:
+        """Leaves out parts and conditions; of a write, the upload or the place."""
+        names = {descriptor.name for descriptor in message.DESCRIPTOR.fields}
+        partial = {"offset", "limit", "if_etag", "if_absent", "checksum", "size", "after", "folder"}
+        either = {self._rng.choice(("upload_id", "payload_id"))} if "finish" in names else set()
+        for name in names & (partial | either):
+            message.ClearField(name)
+        if "finish" in names:
+            setattr(message, "finish", True)  # noqa: B010
 
     def _fill(self, message: Message, depth: int, *, chance: float) -> None:
         if depth > 6:
@@ -250,6 +264,8 @@ class Requests:
             return self._definition()
         if descriptor.name in ("job_id", "job_ids", "epoch"):
             return self._id("job")
+        if descriptor.name in ("payload_id", "model_id", "upload_id"):
+            return self._id(descriptor.name.removesuffix("_id"))
         if descriptor.containing_type.name in ("GetItemRequest", "RetryItemRequest"):
             return self._id("item")
         if descriptor.containing_type.name == "RemoveImageRequest":

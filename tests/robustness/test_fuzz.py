@@ -106,7 +106,7 @@ class Campaign:
         by_name = {f"{m.containing_service.full_name}.{m.name}": m for m in self.methods}
 
         async def call(called: str, /, **fields: object) -> Any:
-            method = by_name[f"{platform}.{called}"]
+            method = by_name[called if called in by_name else f"{platform}.{called}"]
             request = GetMessageClass(method.input_type)(**fields).SerializeToString()
             path = f"/{method.containing_service.full_name}/{method.name}"
             shape = channel.stream_unary if method.client_streaming else channel.unary_unary
@@ -129,6 +129,7 @@ class Campaign:
         await call("Jobs.Start", job_id=job.job_id)
         await call("Jobs.Create", name="waits", pipeline_id=created.pipeline_id)
         await call("Models.UploadModel", details={"name": "net"}, data=archive())
+        await call("claraedge.v1.Files.StartUpload", payload_id=payload.payload_id.value, name="b")
         await call("Models.CreateCatalog")
         await call("Models.CreateInstance")
         # A link can never become a job: an item that failed, and can be tried again.

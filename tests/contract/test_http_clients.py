@@ -246,7 +246,7 @@ def test_no_request_that_the_description_allows_ends_in_a_fault_of_the_device(
     contract_venv: Path, site: HttpSite, openapi: Path, tmp_path: Path
 ) -> None:
     """Schemathesis sends what fits each operation, and what does not."""
-    seed = int.from_bytes(os.urandom(3), "big")
+    seed = int.from_bytes(os.urandom(3), "big") if CAMPAIGN else 5
     print(f"seed {seed}")
     ended = subprocess.run(
         [contract_venv / "bin" / "schemathesis", "run", openapi, "--url", site.url,

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TypeVar
 
 from google.protobuf.message import Message
 
 from claraedge.web.http.deadlines import until
-from claraedge.web.http.failures import invalid
 from claraedge.web.http.reply import Reply
 from claraedge.web.http.request import Request
-from claraedge.web.rpc.exchange import Exchange
+from claraedge.web.rpc.exchange import Exchange, once
 from claraedge.web.rpc.methods import Method
 from claraedge.web.rpc.upstream import Upstream
 from claraedge.wire.claraedge.v1 import files_pb2
@@ -51,11 +50,3 @@ class Calls:
             await call.done_writing()
             answer = await call.read()
         return kind.FromString(answer or b"")
-
-
-async def once(request: Request, message: Message) -> AsyncGenerator[bytes, None]:
-    """Yields one message, for a request without a body. Raises HttpError if it has one."""
-    async for part in request.body.parts():
-        if part:
-            raise invalid(f"{request.path} has no body with {request.method}; send none")
-    yield message.SerializeToString()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from urllib.parse import quote
 
 from claraedge.errors import (
@@ -19,6 +18,7 @@ from claraedge.web.http.failures import HttpError, excerpt, invalid, refused
 from claraedge.web.http.headers import Headers
 from claraedge.web.http.reply import Reply
 from claraedge.web.http.request import Request
+from claraedge.web.rpc.codecs import json_text
 from claraedge.web.v1.readable import printed
 from claraedge.wire.claraedge.v1 import files_pb2 as wire
 
@@ -49,7 +49,7 @@ class FileUploads:
         answer = await written(self._calls, head, request, reply)
         file = answer.file
         await reply.whole(
-            json.dumps(printed(file), ensure_ascii=False).encode() + b"\n",
+            json_text(printed(file)) + b"\n",
             "application/json",
             status=200 if answer.replaced else 201,
             headers={"ETag": f'"{file.etag}"', "Location": path_of(payload, file.name)},

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 
-from claraedge.web.files.calls import Calls, once
+from claraedge.web.files.calls import Calls
 from claraedge.web.files.entities import headers_of, is_unchanged, part_of, zip_headers
 from claraedge.web.files.zips import ZipWriter
 from claraedge.web.http.failures import HttpError, excerpt, invalid
 from claraedge.web.http.reply import Reply
 from claraedge.web.http.request import Request
-from claraedge.web.rpc.codecs import off_loop
+from claraedge.web.rpc.codecs import json_text, off_loop
+from claraedge.web.rpc.exchange import once
 from claraedge.web.rpc.upstream import UpstreamCall
 from claraedge.web.v1.readable import printed
 from claraedge.wire.claraedge.v1 import files_pb2 as wire
@@ -91,12 +91,7 @@ class FileDownloads:
     async def _folder(
         self, folder: str, options: frozenset[str], request: Request, reply: Reply
     ) -> None:
-        if request.http_version == "1.0":  # the end of its bodies is that of the connection
-            raise invalid(
-                f"{excerpt(request.path)} is a folder, whose size is not known before; use"
-                " HTTP/1.1, which can tell a part of it from the whole",
-                505,
-            )
+        request.refuse_old()
         if "zip" in options:
             name = folder.rpartition("/")[2] or next(iter(_place(request).values()))
             headers = zip_headers(name)
@@ -192,5 +187,4 @@ def _list(
 def _lines(answer: bytes) -> bytes:
     """Returns the files of an answer as JSON, a line each."""
     files = wire.ListFilesResponse.FromString(answer).files
-    lines = (json.dumps(printed(f), ensure_ascii=False, separators=(",", ":")) for f in files)
-    return ",\n".join(lines).encode()
+    return b",\n".join(json_text(printed(file)) for file in files)

@@ -8,12 +8,15 @@ from contextlib import aclosing
 from functools import partial
 from typing import Any, Protocol, TypeVar
 
+from google.protobuf.message import Message
+
 from claraedge import paging
 from claraedge.errors import NAME_KEY, ClaraedgeError
 from claraedge.web.http.body import Body, ClientGoneError
 from claraedge.web.http.deadlines import deadline
-from claraedge.web.http.failures import HttpError, failure_of, of_answer, refused
+from claraedge.web.http.failures import HttpError, excerpt, failure_of, invalid, of_answer, refused
 from claraedge.web.http.reply import Reply
+from claraedge.web.http.request import Request
 from claraedge.web.rpc.codecs import decoded
 from claraedge.web.rpc.methods import Method
 from claraedge.web.rpc.upstream import Upstream, UpstreamCall
@@ -73,10 +76,14 @@ class Exchange:
     async def one(self, requests: AsyncGenerator[bytes, None]) -> bytes:
         """Sends `requests`, and returns the only answer. Raises HttpError, ClientGoneError."""
         answer = await self.run(requests, self._only_answer)
+        await self.check(answer)
+        return answer
+
+    async def check(self, answer: bytes) -> None:
+        """Raises HttpError for an answer that reports a failure in its header."""
         failure = of_answer(await decoded(answer, self._method.response))
         if failure is not None:
             raise failure
-        return answer
 
     async def stream(self, requests: AsyncGenerator[bytes, None], form: Form) -> None:
         """Sends `requests`, and replies with all answers. Raises ClientGoneError."""
@@ -148,9 +155,7 @@ class Exchange:
     async def _pass_answers(self, form: Form, call: UpstreamCall) -> None:
         while (answer := await self._next(form, call)) is not None:
             if not self._reply.begun:
-                failure = of_answer(await decoded(answer, self._method.response))
-                if failure is not None:
-                    raise failure
+                await self.check(answer)
                 await self._reply.begin(form.content_type)
             await self._reply.part(await form.part(answer))
 
@@ -169,6 +174,14 @@ class Exchange:
             return await reading
         finally:
             reading.cancel()
+
+
+async def once(request: Request, message: Message) -> AsyncGenerator[bytes, None]:
+    """Yields one message, for a request without a body. Raises HttpError if it has one."""
+    async for part in request.body.parts():
+        if part:
+            raise invalid(f"{excerpt(request.path)} has no body with {request.method}; send none")
+    yield message.SerializeToString()
 
 
 async def end_with(form: Form, reply: Reply, failure: HttpError) -> None:

@@ -7,14 +7,14 @@ sends the last one as `Last-Event-ID`, and gets what followed.
 from __future__ import annotations
 
 import re
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import Sequence
 
 from claraedge.web.http.deadlines import until
 from claraedge.web.http.failures import excerpt, invalid
 from claraedge.web.http.reply import Reply
 from claraedge.web.http.request import Request
 from claraedge.web.rpc.codecs import json_text
-from claraedge.web.rpc.exchange import Exchange
+from claraedge.web.rpc.exchange import Exchange, once
 from claraedge.web.rpc.upstream import Upstream
 from claraedge.web.v1.forms import EventForm, LineForm, accepted
 from claraedge.web.v1.readable import printed
@@ -36,21 +36,14 @@ class Events:
     async def __call__(self, request: Request, reply: Reply) -> None:
         """Sends all changes, or those that the fields of `Follow` in the query select."""
         request.refuse_old()
-        form = accepted(request.headers.all("accept"), [_WatchEvents, _EventLines])(self._rule)
+        form = accepted(request.headers.all("accept"), [_WatchEvents, LineForm])(self._rule)
         message = _watch(request.query, request.headers.get("last-event-id"))
         end = until(request.headers)
         exchange = Exchange(self._upstream, self._rule.method, request.body, reply, end)
-        await exchange.stream(_once(request, message), form)
+        await exchange.stream(once(request, message), form)
 
 
-async def _once(request: Request, message: bytes) -> AsyncGenerator[bytes, None]:
-    async for part in request.body.parts():
-        if part:
-            raise invalid(f"{request.path} has no body; send none")
-    yield message
-
-
-def _watch(query: Sequence[tuple[str, str]], last: str | None) -> bytes:
+def _watch(query: Sequence[tuple[str, str]], last: str | None) -> events_pb2.WatchRequest:
     """Returns the request of Watch. Raises HttpError.
 
     `last`: the id of the last event that the client has.
@@ -76,7 +69,7 @@ def _watch(query: Sequence[tuple[str, str]], last: str | None) -> bytes:
                 " the present state"
             )
         follow.after.epoch, follow.after.number = found[1], int(found[2])
-    return events_pb2.WatchRequest(follow=follow).SerializeToString()
+    return events_pb2.WatchRequest(follow=follow)
 
 
 class _WatchEvents(EventForm):
@@ -99,7 +92,3 @@ class _WatchEvents(EventForm):
         snapshot = kind == "event" and message.event.snapshot
         id_ = f"id: {position.epoch}-{position.number}\n" if position.epoch and not snapshot else ""
         return f"{id_}event: {name}\n".encode() + b"data: " + json_text(value) + b"\n\n"
-
-
-class _EventLines(LineForm):
-    """A line for each answer."""

@@ -10,11 +10,11 @@ from urllib.parse import urlencode
 from claraedge import paging
 from claraedge.errors import ClaraedgeError
 from claraedge.web.http.deadlines import deadline, until
-from claraedge.web.http.failures import invalid, of_answer, refused
+from claraedge.web.http.failures import invalid, refused
 from claraedge.web.http.reply import Reply
 from claraedge.web.http.request import Request
 from claraedge.web.http.router import Route
-from claraedge.web.rpc.codecs import decoded, json_text, off_loop
+from claraedge.web.rpc.codecs import json_text, off_loop
 from claraedge.web.rpc.exchange import Exchange
 from claraedge.web.rpc.methods import Method
 from claraedge.web.rpc.upstream import Upstream, UpstreamCall
@@ -55,14 +55,15 @@ class Resource:
     async def __call__(self, request: Request, reply: Reply) -> None:
         end = until(request.headers)
         exchange = Exchange(self._upstream, self._rule.method, request.body, reply, end)
-        if not self._rule.method.server_streaming:
+        is_object = self._rule.varying is not None
+        if is_object or not self._rule.method.server_streaming:
+            requests = self._requests.all(request, request.query)
             async with deadline(end):
-                answer = await exchange.one(self._requests.all(request, request.query))
-            await reply.whole(await off_loop(len(answer), self._printed, answer), JSON)
-        elif self._rule.varying is not None:
-            async with deadline(end):
-                requests = self._requests.all(request, request.query)
-                answer = await exchange.run(requests, self._first_answer)
+                if is_object:
+                    answer = await exchange.run(requests, self._first_answer)
+                    await exchange.check(answer)
+                else:
+                    answer = await exchange.one(requests)
             await reply.whole(await off_loop(len(answer), self._printed, answer), JSON)
         else:
             form = form_for(self._rule, request.headers.all("accept"))
@@ -79,9 +80,6 @@ class Resource:
         answer = await call.read()
         if answer is None:
             raise refused(ClaraedgeError(f"{self._rule.method.path} was not answered"))
-        failure = of_answer(await decoded(answer, self._rule.method.response))
-        if failure is not None:
-            raise failure
         return answer
 
     def _printed(self, answer: bytes) -> bytes:
@@ -131,9 +129,7 @@ class Resource:
         async def read(call: UpstreamCall) -> None:
             nonlocal token
             while (answer := await call.read()) is not None:
-                failure = of_answer(await decoded(answer, self._rule.method.response))
-                if failure is not None:
-                    raise failure
+                await exchange.check(answer)
                 body.extend(await form.part(answer))
             token = call.trailing.get(paging.NEXT, "")
 

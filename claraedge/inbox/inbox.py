@@ -382,7 +382,7 @@ class Inbox:
             return
         self._layout = layout
         self._room.unlisted()  # all of them are listed now
-        self._room.forget_folders(t.folder for t in layout.triggers.values())
+        self._room.set_triggers(layout.triggers.values())
         self._left_out.keep(t.folder for t in layout.triggers.values())
         await self._watch(layout)
         await self._list(layout.triggers.values())

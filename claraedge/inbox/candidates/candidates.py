@@ -87,7 +87,7 @@ class Candidates:
         for entry in list(folder.entries.values()):
             if entry.name not in present and entry.heard < began:
                 self._drop(entry)
-        had_problem, folder.trigger = folder.trigger.problem, trigger
+        self._use(folder, trigger, now)
         for name in self._admitted(folder, present - folder.entries.keys()):
             self._add(trigger, name, now, wall).added = began
         folder.listed = began
@@ -97,12 +97,7 @@ class Candidates:
             folder.regroup()
         for name in present & folder.entries.keys():
             entry = folder.entries[name]
-            entry.trigger = trigger
             entry.added = min(entry.added, began)
-            if had_problem and not trigger.problem:
-                self._schedule.put(entry, now)
-                if entry.ready:
-                    self._ready_queue.offer(entry)
             self._schedule.put(entry, min(entry.due, self._earliest(entry, now)))
 
     def _admitted(self, folder: TriggerFolder, new: set[bytes]) -> Iterable[bytes]:
@@ -117,13 +112,31 @@ class Candidates:
             room, new, key=lambda name: (not self._book.recalls(folder.trigger.folder, name), name)
         )
 
-    def forget_folders(self, folders: Iterable[Path]) -> None:
-        """Drops the entries of all folders but these: the others are no triggers any more."""
-        kept = set(folders)
-        for path in [path for path in self._folders if path not in kept]:
-            for entry in list(self._folders[path].entries.values()):
+    def set_triggers(self, triggers: Iterable[Trigger]) -> None:
+        """Applies the triggers as they are now; the entries of other folders are dropped.
+
+        It needs no listing of their folders: that of a share may fail for long.
+        """
+        now = self._clock.elapsed()
+        by_folder = {trigger.folder: trigger for trigger in triggers}
+        for path, folder in list(self._folders.items()):
+            if (trigger := by_folder.get(path)) is not None:
+                self._use(folder, trigger, now)
+                continue
+            for entry in list(folder.entries.values()):
                 self._drop(entry)
             del self._folders[path]
+
+    def _use(self, folder: TriggerFolder, trigger: Trigger, now: float) -> None:
+        """Sets the trigger of a folder and its entries, which continue if its problem is over."""
+        solved = folder.trigger.problem and not trigger.problem
+        folder.trigger = trigger
+        for entry in folder.entries.values():
+            entry.trigger = trigger
+            if solved:
+                self._schedule.put(entry, now)
+                if entry.ready:
+                    self._ready_queue.offer(entry)
 
     def hear(self, trigger: Trigger, name: bytes, heard: Heard, inside: bytes) -> None:
         """Applies a hint from a watcher; `inside` is the path below the entry that it is about."""

@@ -139,3 +139,21 @@ async def test_a_steady_stream_delays_no_group_of_a_folder_that_is_slow_to_list(
         await rig.delivered(1)
         assert not streaming.done()
         streaming.cancel()
+
+
+async def test_a_pipeline_that_is_created_counts_although_the_folder_cannot_be_listed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    inbox = tmp_path / "inbox/in"
+
+    async def entries(self: Folders, trigger: Trigger, layout: Triggers) -> FolderListing | None:
+        return None  # as after EMFILE or EIO
+
+    trigger = {"folder": "in", "pipeline": "ct"}
+    async with inbox_rig(make_config(tmp_path, rescan=NEVER, trigger=[trigger])) as rig:
+        await eventually(lambda: rig.watcher._watched, "the inbox is watched")
+        drop(inbox / "0.dcm")
+        await rig.until(lambda items: any("no such pipeline" in item.reason for item in items))
+        monkeypatch.setattr(Folders, "entries", entries)
+        await rig.register("ct")
+        await rig.delivered(1)

@@ -1,0 +1,122 @@
+"""Errors of packages and deployments."""
+
+from __future__ import annotations
+
+from claraedge.errors.base import ClaraedgeError
+
+
+class InvalidManifestError(ClaraedgeError):
+    """The manifest of a package is not valid JSON or YAML, or breaks a rule. Each mistake has its
+    path.
+
+    To do: correct each mistake at its path, and create the package again.
+    """
+
+    name = "invalid-manifest"
+    code = -0x6000
+    status = "INVALID_ARGUMENT"
+
+
+class PackageExistsError(ClaraedgeError):
+    """A package with this name and version exists.
+
+    To do: use the package, give the manifest another `packageVersion`, or delete the package first.
+    """
+
+    name = "package-exists"
+    code = -0x6001
+    status = "ALREADY_EXISTS"
+
+
+class PackageNotFoundError(ClaraedgeError):
+    """No package has this id or name.
+
+    To do: find the id or name with `claraedge list packages`, or create the package.
+    """
+
+    name = "package-not-found"
+    code = -0x6002
+    status = "NOT_FOUND"
+
+
+class PackageInUseError(ClaraedgeError):
+    """A deployment of the package has not stopped.
+
+    To do: end the deployment that the message names with `claraedge undeploy`, then delete the
+    package.
+    """
+
+    name = "package-in-use"
+    code = -0x6003
+    status = "FAILED_PRECONDITION"
+    http_status = 409
+
+
+class InvalidDeploymentError(ClaraedgeError):
+    """The settings of a deployment do not match its package or this device. Each mistake has its
+    place.
+
+    To do: correct each mistake, and deploy again.
+    """
+
+    name = "invalid-deployment"
+    code = -0x6100
+    status = "INVALID_ARGUMENT"
+
+
+class DeploymentExistsError(ClaraedgeError):
+    """A deployment with this name has not stopped.
+
+    To do: use the deployment that the message names, end it first, or give another name.
+    """
+
+    name = "deployment-exists"
+    code = -0x6101
+    status = "ALREADY_EXISTS"
+
+
+class DeploymentNotFoundError(ClaraedgeError):
+    """No deployment has this id or name.
+
+    To do: find the id or name with `claraedge list deployments`.
+    """
+
+    name = "deployment-not-found"
+    code = -0x6102
+    status = "NOT_FOUND"
+
+
+class DeploymentNotReadyError(ClaraedgeError):
+    """The deployment is not in a phase that allows the call, or one that it depends on does not
+    run.
+
+    To do: wait until `claraedge describe deployment` shows the phase Succeeded, or correct what it
+    reports.
+    """
+
+    name = "deployment-not-ready"
+    code = -0x6103
+    status = "FAILED_PRECONDITION"
+
+
+class DeploymentInUseError(ClaraedgeError):
+    """Other deployments depend on this one.
+
+    To do: end the deployments that the message names first.
+    """
+
+    name = "deployment-in-use"
+    code = -0x6104
+    status = "FAILED_PRECONDITION"
+    http_status = 409
+
+
+class DeploymentFailedError(ClaraedgeError):
+    """An executable of a deployment could not be started, or has failed; the message contains the
+    reason.
+
+    To do: read the log that the message names; correct the image or the command, and deploy again.
+    """
+
+    name = "deployment-failed"
+    code = -0x6105

@@ -57,6 +57,7 @@ from claraedge.runner.protocol import LABEL_INSTANCE
 from claraedge.services.services import CompanionSettings, Services
 from claraedge.store.database import Transaction
 from claraedge.store.unknown import Unknown
+from claraedge.supervised.allocations import Allocations
 from claraedge.suspects import Work
 
 
@@ -121,6 +122,7 @@ class Parts:
             blocked_by=blocked_by,
             suspects=suspects,
         )
+        self.allocations = Allocations(lambda: self.engine.wake())
         self.services = self._services()
 
         trust = ClockTrust(database, clock)
@@ -261,10 +263,14 @@ class Parts:
                 tmpfs_rule=self._tmpfs_rule(),
                 unified=Tegra().present(),
             ),
-            gpus=lambda: self.gpus.without_faults(device.gpus(config)),
+            gpus=self._gpus_of_services,
             on_lost=lambda job, reason: self.engine.services_lost(job, reason),
             on_freed=lambda: self.engine.wake(),
         )
+
+    def _gpus_of_services(self) -> tuple[str, ...]:
+        usable = self.gpus.without_faults(device.gpus(self.foundation.config))
+        return tuple(gpu for gpu in usable if gpu not in self.allocations.gpus)
 
     def _engine(self) -> Engine:
         base, engine = self.foundation, self.foundation.config.engine
@@ -281,6 +287,7 @@ class Parts:
             values=SharedMemory(engine.shared_memory_dir, base.instance),
             suspects=base.suspects,
             services=self.services,
+            allocations=self.allocations,
             gpu_fault=self.gpus.try_again,
             profile=Profile(engine.requests_profile),
             tmpfs_rule=self._tmpfs_rule(),

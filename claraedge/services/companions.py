@@ -130,15 +130,19 @@ class Companions:
                 companion.ask()
         return given
 
+    def ask_for_gpus(self) -> None:
+        """Asks unused companions that have a GPU to end."""
+        for companion in self.living:
+            if companion.gpus and not companion.users:
+                companion.ask()
+
     async def yield_gpu(self, limit: float) -> bool:
         """Ends unused companions that have a GPU, and waits at most `limit` seconds.
 
         Returns True if no companion has a GPU then.
         """
+        self.ask_for_gpus()
         holders = [c for c in self.living if c.gpus]
-        for companion in holders:
-            if not companion.users:
-                companion.ask()
         ending = [c.task for c in holders if not c.users and c.task is not None]
         if ending and not self.awaited():
             await asyncio.wait(ending, timeout=limit)

@@ -216,6 +216,10 @@ class Services:
         """
         return await self._companions.yield_gpu(self._settings.grace + _LAST)
 
+    def ask_for_gpus(self) -> None:
+        """Makes unused containers that have a GPU end; `on_freed` is called when it is free."""
+        self._companions.ask_for_gpus()
+
     def yield_memory(self, megabytes: int, wanted: Collection[str]) -> int:
         """Ends unused containers until `megabytes` are released, the least recently used first.
 

@@ -33,6 +33,7 @@ from claraedge.registry.pipelines import Pipelines
 from claraedge.runner.protocol import ContainerSpec
 from claraedge.services.services import CompanionSettings, Services
 from claraedge.store.database import Database
+from claraedge.supervised.allocations import Allocations
 from claraedge.suspects import UNRECORDED
 from tests.rig.device import Device
 from tests.rig.waiting import DEADLINE, eventually
@@ -152,6 +153,7 @@ async def engine_rig(
             on_lost=lambda job, reason: engine.services_lost(job, reason),
             on_freed=lambda: engine.wake(),
         )
+        allocations = Allocations(lambda: engine.wake())
         machine = Machine(
             database=database,
             runner=device.runner,
@@ -163,6 +165,7 @@ async def engine_rig(
             values=SharedMemory(device.shared_memory, device.instance),
             suspects=UNRECORDED,
             services=services,
+            allocations=allocations,
             gpu_fault=device.tried_again,
             profile=device.profile,
             tmpfs_rule=TmpfsRule(),

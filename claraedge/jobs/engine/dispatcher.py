@@ -22,6 +22,7 @@ from claraedge.jobs.scheduling.gpu_leases import absent
 from claraedge.jobs.scheduling.queue import JobQueue
 from claraedge.jobs.scheduling.scheduler import Resources, Scheduler
 from claraedge.store.database import Transaction
+from claraedge.supervised.allocations import Claim
 
 #: Seconds between two checks while a job waits for a GPU that no CDI spec names or that cannot be
 #: used, or while the start of all jobs is blocked.
@@ -73,7 +74,12 @@ class Dispatcher:
         self.blocked_by = self._may_start() if len(self._queue) else None
         if self.blocked_by is None:
             candidates += await self._heads({c.job for c in candidates})
-        await self._scheduler.read_capacity(candidates)
+        awaited = self._context.machine.allocations.first
+        await self._scheduler.read_capacity(
+            candidates, gpus_wanted=awaited is not None and awaited.gpus > 0
+        )
+        if awaited is not None:
+            self._allocate(awaited)
         await self._read_value_space(candidates)
         usage = self._usage()
         choice = self._scheduler.choose(candidates, usage)
@@ -102,6 +108,28 @@ class Dispatcher:
         active.lease = choice.lease
         self._workers.begin(active, choice.candidate, choice.gpus)
         return True
+
+    def _allocate(self, claim: Claim) -> None:
+        """Gives deployments what is free, and makes idle services release what they wait for."""
+        machine, capacity = self._context.machine, self._scheduler.capacity
+        usage = self._usage()
+        jobs = self._context.active.values()
+        running = max(usage.memory, *(a.demands.largest for a in jobs), 0)
+        whole, idle = capacity.memory, sum(usage.idle.values())
+        free = None
+        if whole is not None:
+            taken = usage.deployments.memory + running + sum(usage.services.values())
+            free = whole - taken - idle
+            if claim.memory > free and idle:
+                machine.services.yield_memory(claim.memory - free, usage.services.keys())
+        used = {gpu for lease in usage.leases.values() for gpu in lease}
+        used |= usage.gpu_memory.keys() | usage.gpus_in_use | usage.deployments.gpus
+        of_services = machine.services.usage().gpus
+        unused = [gpu for gpu in capacity.gpus if gpu not in used]
+        free_gpus = [gpu for gpu in unused if gpu not in of_services]
+        if claim.gpus > len(free_gpus) and of_services:
+            machine.services.ask_for_gpus()
+        machine.allocations.grant(free, free_gpus, capacity.gpus)
 
     async def load(self, job: str) -> ActiveJob | None:
         """Returns the decoded form of a queued job; None if it is not queued any more."""
@@ -236,6 +264,7 @@ class Dispatcher:
             service_gpu_users=companions.gpu_users,
             value_space=self._value_space,
             value_turn=self._value_turn,
+            deployments=self._context.machine.allocations.allocated(),
         )
 
 

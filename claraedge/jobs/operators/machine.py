@@ -18,6 +18,7 @@ from claraedge.pipelines.tmpfs import TmpfsRule
 from claraedge.runner.protocol import Runner
 from claraedge.services.services import Services
 from claraedge.store.database import Database
+from claraedge.supervised.allocations import Allocations
 from claraedge.suspects import Suspects
 
 
@@ -35,6 +36,8 @@ class Machine:
     values: SharedMemory
     suspects: Suspects
     services: Services
+    allocations: Allocations
+    """Memory and GPUs of deployments."""
     gpu_fault: Callable[[Sequence[str]], Awaitable[str | None]]
     """Tests GPUs (CDI names) again; returns why one of them cannot be used, or None."""
     profile: Profile

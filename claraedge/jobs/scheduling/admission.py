@@ -24,6 +24,7 @@ from claraedge.jobs.scheduling.gpu_leases import (
     SERVICES_TURN,
     absent,
     gpu_obstacle,
+    kept_by_deployments,
     services_obstacle,
     with_gpus,
 )
@@ -31,7 +32,7 @@ from claraedge.jobs.scheduling.gpu_leases import (
 
 def obstacle(candidate: Candidate, capacity: Capacity, usage: Usage) -> str | None:
     """Returns what a candidate waits for, as text for users; None: it may start."""
-    if (waits_for := services_obstacle(candidate, usage)) is not None:
+    if (waits_for := services_obstacle(candidate, capacity, usage)) is not None:
         return waits_for
     if candidate.requests.slot and usage.operators >= capacity.operators:
         return f"all {capacity.operators} operator slots are taken"
@@ -117,8 +118,12 @@ def decide(
             idle_memory = idle_to_end(usage, capacity)
         if candidate.priority is Priority.IMMEDIATE and not candidate.job_runs:
             # Its queue has to be empty before any other job starts (Clara 0.8.1), unless that may
-            # last: for a GPU that is not there, or one for services.
-            may_last = waits_for == SERVICES_TURN or absent(candidate, capacity) is not None
+            # last: for a GPU that is not there, one for services, or what deployments have.
+            may_last = (
+                waits_for == SERVICES_TURN
+                or absent(candidate, capacity) is not None
+                or kept_by_deployments(candidate, capacity, usage)
+            )
             immediate_waits = immediate_waits or not may_last
     return Decision(idle_memory=idle_memory, wanted=wanted)
 

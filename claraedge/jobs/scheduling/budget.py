@@ -14,6 +14,7 @@ from dataclasses import dataclass, field, replace
 
 from claraedge.jobs.model import Priority
 from claraedge.pipelines.requests import OperatorRequests
+from claraedge.supervised.allocations import Allocated
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,6 +80,8 @@ class Usage:
     """None: no job asks for memory of values."""
     value_turn: str | None = None
     """The job that may reserve memory of values; others that ask wait behind it."""
+    deployments: Allocated = Allocated()  # noqa: RUF009 it is frozen
+    """What deployments occupy, and what the next of them waits for."""
 
     def without_idle(self, wanted: Container[str]) -> Usage:
         """Returns the usage after all idle services have ended, except those in `wanted`."""
@@ -136,31 +139,41 @@ def memory_obstacle(candidate: Candidate, capacity: Capacity, usage: Usage) -> s
     whole = capacity.memory
     if whole is None:
         return None
+    kept = usage.deployments.memory_from(runs=candidate.job_runs)
+    left = whole - kept
     growth = _growth(candidate, usage)
     asked = candidate.requests.system_memory(unified=capacity.unified)
     used = sum(usage.services.values())
     has_its_services = candidate.job in usage.service_users
     if candidate.services and used and not has_its_services:
         largest = max(usage.largest, candidate.largest)
-        if used + growth + largest > whole:
+        if used + growth + largest > left:
             # Otherwise all jobs that use services could block each other at their largest
             # operators.
             return (
                 f"{growth + largest} MB of memory for its services and their largest operator;"
-                f" {max(0, whole - used)} of {whole} are not reserved by services of other jobs"
+                f" {max(0, left - used)} of {whole} are not reserved by services of other jobs"
+                f"{_by_deployments(kept)}"
             )
     wanted = min(growth + asked, whole)
     if not wanted:
         return None
+    if kept and wanted > left:
+        return f"{wanted} MB of memory; deployments hold {kept} of {whole}"
     taken = usage.memory + used
     if has_its_services and not usage.memory:
-        taken = min(taken, whole - wanted)  # no operator runs that could release memory
+        taken = min(taken, left - wanted)  # no operator runs that could release memory
     idle = sum(size for key, size in usage.idle.items() if key not in candidate.services)
-    if taken + idle + wanted <= whole:
+    if taken + idle + wanted <= left:
         return None
-    free = max(0, whole - taken - idle)
+    free = max(0, left - taken - idle)
     text = f"{wanted} MB of memory; {free} of {whole} are free"
-    return f"{text}, services hold {used + idle}" if used + idle else text
+    text = f"{text}, services hold {used + idle}" if used + idle else text
+    return text + _by_deployments(kept)
+
+
+def _by_deployments(megabytes: int) -> str:
+    return f", deployments hold {megabytes}" if megabytes else ""
 
 
 def value_obstacle(candidate: Candidate, usage: Usage) -> str | None:
@@ -185,8 +198,9 @@ def idle_to_end(usage: Usage, capacity: Capacity) -> int:
     if capacity.memory is None:
         return 0
     idle = sum(usage.idle.values())
-    taken = min(usage.memory + sum(usage.services.values()), capacity.memory)
-    return max(0, taken + idle - capacity.memory) if idle else 0
+    left = max(0, capacity.memory - usage.deployments.memory_from(runs=True))
+    taken = min(usage.memory + sum(usage.services.values()), left)
+    return max(0, taken + idle - left) if idle else 0
 
 
 def with_memory(candidate: Candidate, capacity: Capacity, usage: Usage) -> Usage:

@@ -16,6 +16,8 @@ NO_GPU = "no GPU present"
 OWN_TURN = "the GPU, which another operator of this job uses"
 #: The wait of a job whose services or models need a GPU: they share it with no other job's lease.
 SERVICES_TURN = "a GPU for its services or models, which another job has"
+#: The wait of a job whose services or models need a GPU, while deployments have all of them.
+DEPLOYMENTS_HAVE = "a GPU for its services or models, which deployments have"
 
 
 def absent(candidate: Candidate, capacity: Capacity) -> str | None:
@@ -32,13 +34,34 @@ def absent(candidate: Candidate, capacity: Capacity) -> str | None:
     return None
 
 
-def services_obstacle(candidate: Candidate, usage: Usage) -> str | None:
+def services_obstacle(candidate: Candidate, capacity: Capacity, usage: Usage) -> str | None:
     """Returns the GPU that the services of a candidate's job wait for, as text; None: it is free.
 
     It is not reserved for them, so what they wait for comes before all other obstacles.
     """
     others = usage.gpu_jobs - usage.service_gpu_users - {candidate.job}
-    return SERVICES_TURN if candidate.services_want_gpu and others else None
+    if not candidate.services_want_gpu:
+        return None
+    if others:
+        return SERVICES_TURN
+    lost = usage.deployments.gpus | usage.deployments.awaited_gpus
+    return DEPLOYMENTS_HAVE if lost and lost >= {*capacity.gpus} else None
+
+
+def kept_by_deployments(candidate: Candidate, capacity: Capacity, usage: Usage) -> bool:
+    """Returns whether a candidate waits until a deployment ends: its memory or its GPUs would not
+    be free even if no job ran.
+    """
+    kept = usage.deployments
+    if capacity.memory is not None and kept.memory:
+        asked = candidate.requests.system_memory(unified=capacity.unified)
+        needed = asked + sum(candidate.services.values())
+        if min(needed, capacity.memory) > capacity.memory - kept.memory:
+            return True
+    if not candidate.wants_gpu or candidate.job in usage.leases:
+        return False
+    left = [gpu for gpu in capacity.gpus if gpu not in kept.gpus]
+    return bool(kept.gpus) and len(left) < max(candidate.job_gpus, 1)
 
 
 def gpu_obstacle(candidate: Candidate, capacity: Capacity, usage: Usage) -> str | None:
@@ -58,7 +81,9 @@ def gpu_obstacle(candidate: Candidate, capacity: Capacity, usage: Usage) -> str 
     if lease is None:
         free = len(_unleased(candidate.job, capacity, usage))
         if candidate.job_gpus > free:
-            return f"{candidate.job_gpus} GPUs; {free} of {len(capacity.gpus)} are free"
+            text = f"{candidate.job_gpus} GPUs; {free} of {len(capacity.gpus)} are free"
+            having = len(usage.deployments.gpus)
+            return f"{text}, deployments hold {having}" if having else text
     elif candidate.requests.gpus > len(_idle(lease, usage)):
         return OWN_TURN
     return None
@@ -134,7 +159,13 @@ def _unleased(job: str, capacity: Capacity, usage: Usage) -> tuple[str, ...]:
 
 
 def _leased(gpu: str, job: str, usage: Usage) -> bool:
-    """Returns whether this GPU is leased, or used by services that this job does not use."""
+    """Returns whether this GPU is leased, or used by services that this job does not use, or by a
+    deployment.
+    """
+    if gpu in usage.deployments.gpus:
+        return True
+    if gpu in usage.deployments.awaited_gpus and job not in usage.leases:
+        return True
     if gpu in usage.service_gpus and job not in usage.service_gpu_users:
         return True
     return any(gpu in lease for lease in usage.leases.values())

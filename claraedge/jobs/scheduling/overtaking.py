@@ -9,7 +9,12 @@ from typing import TypeAlias
 from claraedge.jobs.model import Priority
 from claraedge.jobs.scheduling.admission import obstacle
 from claraedge.jobs.scheduling.budget import Candidate, Capacity, Usage, value_obstacle
-from claraedge.jobs.scheduling.gpu_leases import OWN_TURN, absent, services_obstacle
+from claraedge.jobs.scheduling.gpu_leases import (
+    OWN_TURN,
+    absent,
+    kept_by_deployments,
+    services_obstacle,
+)
 
 #: Seconds for which a waiting operator may be overtaken; then its resources are reserved for it.
 OVERTAKEN = 60.0
@@ -30,19 +35,23 @@ def overtaken(
         waits_for = obstacle(candidate, capacity, usage)
         if waits_for in (None, OWN_TURN) or absent(candidate, capacity) is not None:
             continue
-        if not may_reserve(candidate, usage):
+        if not may_reserve(candidate, capacity, usage):
             continue
         found[group] = candidate
     return tuple(found.values())
 
 
-def may_reserve(candidate: Candidate, usage: Usage) -> bool:
+def may_reserve(candidate: Candidate, capacity: Capacity, usage: Usage) -> bool:
     """Returns whether a reservation helps a candidate.
 
-    None does where it waits for shared memory or a GPU that other jobs have until they end: it
-    would only keep its other resources from all others meanwhile.
+    None does where it waits for shared memory or a GPU that other jobs have until they end, or for
+    what deployments have: it would only keep its other resources from all others meanwhile.
     """
-    return services_obstacle(candidate, usage) is None and value_obstacle(candidate, usage) is None
+    return (
+        services_obstacle(candidate, capacity, usage) is None
+        and value_obstacle(candidate, usage) is None
+        and not kept_by_deployments(candidate, capacity, usage)
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -80,12 +80,12 @@ class Scheduler:
         first = min(self._overtaking.since.values())
         return max(0.0, first + OVERTAKEN - self._clock.elapsed())
 
-    async def read_capacity(self, candidates: Iterable[Candidate]) -> None:
-        """Reads the capacity; detects GPUs only if a candidate needs one."""
+    async def read_capacity(self, candidates: Iterable[Candidate], *, gpus_wanted: bool) -> None:
+        """Reads the capacity; detects GPUs only if a candidate needs one, or `gpus_wanted`."""
         gpus: tuple[str, ...] = ()
         faults: Mapping[str, str] = {}
         memory: int | None = None
-        if any(c.wants_gpu for c in candidates):
+        if gpus_wanted or any(c.wants_gpu for c in candidates):
             faults = await self._resources.gpu_faults()
             seen = await in_thread(self._resources.gpus)
             gpus = tuple(gpu for gpu in seen if gpu not in faults)
@@ -103,7 +103,7 @@ class Scheduler:
     def choose(self, candidates: Collection[Candidate], usage: Usage) -> Choice:
         """Chooses what starts now, among all waiting operators."""
         capacity = self._capacity
-        waiting = {c.who: c for c in candidates if may_reserve(c, usage)}
+        waiting = {c.who: c for c in candidates if may_reserve(c, capacity, usage)}
         blocked = (c.who for c in overtaken(candidates, capacity, usage))
         self._overtaking = self._overtaking.after(blocked, waiting, self._clock.elapsed())
         who = self._overtaking.reserved

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 
-from claraedge.web.openapi.operations import BINARY, JSON, Operation, Parameter
+from claraedge.web.openapi.operations import BINARY, JSON, Operation, OperationParameter
 from claraedge.web.openapi.schemas import Schema
 from claraedge.web.rpc.methods import Method
 
@@ -13,11 +13,11 @@ _TEXT: Schema = {"type": "string"}
 _FLAG: Schema = {"type": "string", "maxLength": 0}
 _NUMBER: Schema = {"type": "integer", "minimum": 0}
 _ANY: Schema = {}
-_PAYLOAD = Parameter(name="payload_id", place="path", schema=_TEXT)
-_NAME = Parameter(
+_PAYLOAD = OperationParameter(name="payload_id", place="path", schema=_TEXT)
+_NAME = OperationParameter(
     name="name", place="path", schema=_TEXT, description="The path of the file; it may have `/`."
 )
-_UPLOAD = Parameter(name="upload_id", place="path", schema=_TEXT)
+_UPLOAD = OperationParameter(name="upload_id", place="path", schema=_TEXT)
 _FILES = "/v1/payloads/{payload_id}/files/"
 #: Where files are read: the prefix of the names of operations, the path, and its variable.
 _PLACES = (
@@ -30,12 +30,12 @@ _BYTES = "application/octet-stream"
 _TUS = "The path of tus 1.0 (tus.io), whose clients work with it and know its bodies."
 
 
-def _header(name: str, text: str, schema: Schema = _TEXT) -> Parameter:
-    return Parameter(name=name, place="header", schema=schema, description=text)
+def _header(name: str, text: str, schema: Schema = _TEXT) -> OperationParameter:
+    return OperationParameter(name=name, place="header", schema=schema, description=text)
 
 
-def _flag(name: str, text: str) -> Parameter:
-    return Parameter(name=name, place="query", schema=_FLAG, description=text)
+def _flag(name: str, text: str) -> OperationParameter:
+    return OperationParameter(name=name, place="query", schema=_FLAG, description=text)
 
 
 _VERSION = _header("Tus-Resumable", "The version of tus.", {"const": "1.0.0"})
@@ -61,7 +61,7 @@ def _operation(
     template: str,
     name: str,
     text: str,
-    parameters: Sequence[Parameter],
+    parameters: Sequence[OperationParameter],
     *,
     answer: Mapping[str, Schema] | None = None,
     request: Mapping[str, Schema] | None = None,
@@ -89,7 +89,7 @@ _OPERATIONS: Sequence[Operation] = (
             f"{prefix}_read",
             "Sends a file, or a part of it; of a folder, what it contains, or an archive.",
             [
-                Parameter(name=variable, place="path", schema=_TEXT),
+                OperationParameter(name=variable, place="path", schema=_TEXT),
                 _NAME,
                 _header("Range", "The part of the file: `bytes=0-99`."),
                 _header("If-Range", "The ETag that the file has to have; else all is sent."),
@@ -108,7 +108,7 @@ _OPERATIONS: Sequence[Operation] = (
             path,
             f"{prefix}_list",
             "Lists what the root folder contains, or sends all files as an archive.",
-            [Parameter(name=variable, place="path", schema=_TEXT), *_FOLDER],
+            [OperationParameter(name=variable, place="path", schema=_TEXT), *_FOLDER],
             answer={JSON: _ANY, "application/zip": BINARY},
             also={},
         )

@@ -14,7 +14,7 @@ _STREAM = " In `application/x-ndjson` each line is a message."
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Parameter:
+class OperationParameter:
     """A variable of the path, or a field of the query."""
 
     name: str
@@ -40,7 +40,7 @@ class Operation:
     """What is said about the group."""
     text: str
     """What it does; the first sentence is its summary."""
-    parameters: Sequence[Parameter] = ()
+    parameters: Sequence[OperationParameter] = ()
     request: Mapping[str, Schema] = field(default_factory=dict)
     """The schema of the body, by content types; empty: there is none."""
     needs_body: bool = True

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from google.protobuf.descriptor import Descriptor, EnumDescriptor, FieldDescriptor
 
 from claraedge import paging
-from claraedge.web.openapi.operations import BINARY, JSON, LINES, Operation, Parameter
+from claraedge.web.openapi.operations import BINARY, JSON, LINES, Operation, OperationParameter
 from claraedge.web.openapi.schemas import WELL_KNOWN, Schema, Schemas
 from claraedge.web.rpc.methods import descriptor
 from claraedge.web.v1.readable import is_shown, is_text
@@ -28,13 +28,13 @@ _WARNINGS: Schema = {
 }
 _HEADER = common_pb2.ResponseHeader.DESCRIPTOR.full_name
 _PAGE = (
-    Parameter(
+    OperationParameter(
         name="pageSize",
         place="query",
         schema={"type": "integer", "minimum": 1, "maximum": paging.LARGEST},
         description="Ends the list after so many elements; the header Link has the next page.",
     ),
-    Parameter(
+    OperationParameter(
         name="pageToken",
         place="query",
         schema=_TEXT,
@@ -42,13 +42,13 @@ _PAGE = (
     ),
 )
 _EVENTS = (
-    Parameter(
+    OperationParameter(
         name="after",
         place="query",
         schema=_TEXT,
         description="The id of the last event that the client has (EPOCH-NUMBER).",
     ),
-    Parameter(
+    OperationParameter(
         name="Last-Event-ID",
         place="header",
         schema=_TEXT,
@@ -115,13 +115,13 @@ def of_rules(
         )
 
 
-def _path(rule: Rule, schemas: Schemas) -> Iterator[Parameter]:
+def _path(rule: Rule, schemas: Schemas) -> Iterator[OperationParameter]:
     for name in rule.variables:
         field = fields_on(descriptor(rule.method.request), name)[-1]
         yield _parameter(name, field, schemas, "path")
 
 
-def _query(rule: Rule, schemas: Schemas) -> Iterator[Parameter]:
+def _query(rule: Rule, schemas: Schemas) -> Iterator[OperationParameter]:
     if rule.has_json_body:
         return
     if _is_watch(rule):
@@ -136,7 +136,7 @@ def _query(rule: Rule, schemas: Schemas) -> Iterator[Parameter]:
 
 def _fields(
     kind: Descriptor, schemas: Schemas, without: Iterable[str], *, prefix: str, depth: int = 3
-) -> Iterator[Parameter]:
+) -> Iterator[OperationParameter]:
     """Yields the fields that a query can have; those of a message have its name before theirs.
 
     Keys of maps are left out: they have no fixed names.
@@ -153,10 +153,12 @@ def _fields(
             yield from _fields(inner, schemas, without, prefix=f"{name}.", depth=depth - 1)
 
 
-def _parameter(name: str, field: FieldDescriptor, schemas: Schemas, place: str) -> Parameter:
+def _parameter(
+    name: str, field: FieldDescriptor, schemas: Schemas, place: str
+) -> OperationParameter:
     schema = schemas.field(field, strict=True)
     text = schema.pop("description", "")
-    return Parameter(name=name, place=place, schema=schema, description=text)
+    return OperationParameter(name=name, place=place, schema=schema, description=text)
 
 
 def _body(rule: Rule, schemas: Schemas) -> Mapping[str, Schema]:

@@ -305,11 +305,11 @@ async def test_a_job_that_is_cancelled_while_it_is_chosen_asks_for_no_services(
     reading, proceed = asyncio.Event(), asyncio.Event()
     read = Scheduler.read_capacity
 
-    async def slow(self: Scheduler, candidates: object) -> None:
+    async def slow(self: Scheduler, candidates: object, **more: bool) -> None:
         if candidates and not proceed.is_set():
             reading.set()
             await proceed.wait()
-        await read(self, candidates)  # type: ignore[arg-type]
+        await read(self, candidates, **more)  # type: ignore[arg-type]
 
     monkeypatch.setattr(Scheduler, "read_capacity", slow)
     async with engine_rig(device) as rig:

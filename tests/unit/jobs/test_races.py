@@ -189,11 +189,11 @@ async def test_an_operator_that_is_chosen_while_its_job_is_cancelled_is_not_star
     reading, proceed = asyncio.Event(), asyncio.Event()
     read = Scheduler.read_capacity
 
-    async def slow(self: Scheduler, candidates: object) -> None:
+    async def slow(self: Scheduler, candidates: object, **more: bool) -> None:
         if [c.operator for c in candidates] == ["two"]:  # type: ignore[attr-defined]
             reading.set()
             await proceed.wait()
-        await read(self, candidates)  # type: ignore[arg-type]
+        await read(self, candidates, **more)  # type: ignore[arg-type]
 
     monkeypatch.setattr(Scheduler, "read_capacity", slow)
     async with engine_rig(device) as rig:

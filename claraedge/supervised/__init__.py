@@ -1,0 +1,1 @@
+"""Containers that are kept running: what restarts them, and what they may use."""

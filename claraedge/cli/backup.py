@@ -96,6 +96,7 @@ def restore(file: Path, replace: bool, config: Path | None, state_dir: str | Non
         " podman rm -f"
         f" $(podman ps -aq --filter label=io.claraedge.instance={done.about.instance})"
         f" $(podman ps -aq --filter label=io.claraedge.services={done.about.instance})"
+        f" $(podman ps -aq --filter label=io.claraedge.deployments={done.about.instance})"
     )
 
 

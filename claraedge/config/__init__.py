@@ -3,6 +3,7 @@
 A module for each noun has its sections, and what can be wrong with them beyond types.
 """
 
+from claraedge.config.deployments import DeploymentsSettings
 from claraedge.config.disk import DiskSettings, RetentionSettings
 from claraedge.config.engine import (
     EngineSettings,
@@ -31,6 +32,7 @@ __all__ = [
     "ApiSettings",
     "Config",
     "CredentialSettings",
+    "DeploymentsSettings",
     "DiskSettings",
     "EngineSettings",
     "GpuSettings",

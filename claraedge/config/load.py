@@ -18,7 +18,7 @@ from typing import Any
 import msgspec
 
 from claraedge import texts
-from claraedge.config import addresses, disk, engine, images, inbox, names
+from claraedge.config import addresses, deployments, disk, engine, images, inbox, names
 from claraedge.config.expected import is_path, wrong
 from claraedge.config.images import CredentialSettings
 from claraedge.config.inbox import TriggerSettings
@@ -122,6 +122,7 @@ def load_config(
             *_misplaced(config),
         ]
         found += [*images.mistakes_of(config.images), *disk.mistakes_of(config.disk)]
+        found += deployments.mistakes_of(config.deployments)
         found += addresses.mistakes_of(config.api, config.http, config.tls)
         found += engine.mistakes_of(config.engine, config.inference)
     triggers = _folders_of_triggers(tree)

@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 
 import msgspec
 
+from claraedge.config.deployments import DeploymentsSettings
 from claraedge.config.disk import DiskSettings, RetentionSettings
 from claraedge.config.engine import (
     EngineSettings,
@@ -149,6 +150,7 @@ class Config(Section, frozen=True, kw_only=True):
     services: ServicesSettings = ServicesSettings()
     inference: InferenceSettings = InferenceSettings()
     jobs: JobsSettings = JobsSettings()
+    deployments: DeploymentsSettings = DeploymentsSettings()
     disk: DiskSettings = DiskSettings()
     retention: RetentionSettings = RetentionSettings()
     gpu: GpuSettings = GpuSettings()
@@ -183,6 +185,10 @@ class Config(Section, frozen=True, kw_only=True):
     @property
     def pipelines_dir(self) -> Path:
         return self.pipelines.path or self.state_dir / "pipelines.d"
+
+    @property
+    def volumes_dir(self) -> Path:
+        return self.deployments.volumes or self.state_dir / "volumes"
 
     @property
     def images_dir(self) -> Path:

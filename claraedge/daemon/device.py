@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 
 from claraedge.config import Config
+from claraedge.deployments.device import architecture
+from claraedge.deployments.model import DeviceFacts
 from claraedge.gpu import cdi
 from claraedge.gpu.sizes import GpuSizes
 from claraedge.gpu.tegra import Tegra
@@ -38,6 +40,17 @@ def resources(config: Config, usable: UsableGpus) -> Resources:
         gpu_faults=usable.faults,
         gpu_memory=GpuSizes(config.engine.gpu_memory_mb).smallest,
         unified=Tegra().present(),
+    )
+
+
+def facts(config: Config, *, unstated_memory: int) -> DeviceFacts:
+    """Returns what plans of deployments have to fit on this machine. Blocks."""
+    return DeviceFacts(
+        architecture=architecture(),
+        memory=_memory(),
+        gpus=len(gpus(config)),
+        host_folders=tuple(str(folder) for folder in config.deployments.host_folders),
+        unstated_memory=unstated_memory,
     )
 
 

@@ -12,12 +12,14 @@ from claraedge.appliance.surroundings import Surroundings
 from claraedge.blocking import in_thread
 from claraedge.clock import boot_id
 from claraedge.daemon import device
+from claraedge.daemon.deploying import deployments_of
 from claraedge.daemon.disks import advised, disks
 from claraedge.daemon.foundation import Foundation
 from claraedge.delivery import records as delivery_records
 from claraedge.delivery.delivery import Delivery
 from claraedge.delivery.expiry import Expiry
 from claraedge.delivery.roots import Roots
+from claraedge.deployments import records as deployment_records
 from claraedge.events.log import EventLog
 from claraedge.gpu.tegra import Tegra
 from claraedge.gpu.usable import UsableGpus
@@ -45,6 +47,8 @@ from claraedge.jobs.retention.trust import ClockTrust
 from claraedge.metrics.observations import Observations
 from claraedge.models.models import Models
 from claraedge.models.tree import ModelTree
+from claraedge.packages.ids import new_kind_id
+from claraedge.packages.packages import Packages
 from claraedge.payloads.payloads import Payloads
 from claraedge.payloads.tree import PayloadTree
 from claraedge.pipelines.model import Pipeline
@@ -125,6 +129,16 @@ class Parts:
         self.allocations = Allocations(lambda: self.engine.wake())
         self.services = self._services()
 
+        self.packages = Packages(
+            database, clock, new_kind_id, in_use=deployment_records.live_of_package
+        )
+        self.deployments = deployments_of(
+            base,
+            self.images,
+            self.allocations,
+            self.packages,
+            on_left=lambda: self.deployments.expect_orphans(),
+        )
         trust = ClockTrust(database, clock)
         roots = Roots(database, config)
         self.expiry = Expiry(database, roots, config.outbox, clock, trust)
@@ -208,6 +222,7 @@ class Parts:
         await self.disk_guard.prepare()
         await self.payloads.prepare()
         await self.models.prepare()
+        await self.deployments.prepare()
         await self.services.prepare(await self.foundation.database.read(_running))
         await self.log_caps.prepare()
         await self.engine.prepare()
@@ -225,6 +240,7 @@ class Parts:
         """
         return {
             "services": self.services.run,
+            "deployments": self.deployments.run,
             "engine": self.engine.run,
             "log caps": self.log_caps.run,
             "inbox": self.inbox.run,

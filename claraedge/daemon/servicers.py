@@ -16,14 +16,17 @@ from claraedge.api.appliance import (
     QueueServicer,
 )
 from claraedge.api.clara import ClaraServicer
+from claraedge.api.deployments import DeploymentsServicer, DevicesServicer
 from claraedge.api.events import EventsServicer
 from claraedge.api.files import FilesServicer
 from claraedge.api.jobs import JobsServicer
 from claraedge.api.models import ModelsServicer
 from claraedge.api.monitor import MonitorServicer
+from claraedge.api.packages import PackagesServicer
 from claraedge.api.payloads import PayloadsServicer
 from claraedge.api.pipelines import PipelineFilesServicer, PipelinesServicer
 from claraedge.api.places import Places
+from claraedge.daemon.deploying import device_view
 from claraedge.daemon.parts import Parts
 from claraedge.daemon.status import status
 from claraedge.delivery.results import results_of
@@ -31,7 +34,14 @@ from claraedge.gpu.sampler import Sampler
 from claraedge.ids import new_id
 from claraedge.models.model import SetKind
 from claraedge.models.sets import ModelSets
-from claraedge.wire.claraedge.v1 import appliance_pb2, events_pb2, files_pb2, pipeline_files_pb2
+from claraedge.wire.claraedge.v1 import (
+    appliance_pb2,
+    deployments_pb2,
+    events_pb2,
+    files_pb2,
+    packages_pb2,
+    pipeline_files_pb2,
+)
 from claraedge.wire.nvidia.clara.platform import (
     clara_pb2,
     jobs_pb2,
@@ -79,6 +89,9 @@ def servicers(parts: Parts, sampler: Sampler) -> Sequence[tuple[ServiceDescripto
             _service(appliance_pb2, "Appliance"),
             ApplianceServicer(partial(status, parts), base.config.names.table(), parts.try_again),
         ),
+        (_service(packages_pb2, "Packages"), PackagesServicer(parts.packages)),
+        (_service(deployments_pb2, "Deployments"), DeploymentsServicer(parts.deployments)),
+        (_service(deployments_pb2, "Devices"), DevicesServicer(partial(device_view, base))),
         (_service(events_pb2, "Events"), EventsServicer(parts.events, idle)),
     ]
 

@@ -14,7 +14,7 @@ import msgspec
 
 from claraedge.decoding import decode_json
 from claraedge.errors import RunnerUnavailableError
-from claraedge.runner.protocol import LABEL_SLICE, Container, Exit, ExitCause, Phase
+from claraedge.runner.protocol import LABEL_JOINS, LABEL_SLICE, Container, Exit, ExitCause, Phase
 
 #: Go's zero time, as the start time of a container that was never started.
 _NEVER = "0001-01-01T00:00:00Z"
@@ -58,6 +58,11 @@ class _WithDevices(msgspec.Struct, rename="pascal"):
     config: _Config
 
 
+class _WithNames(msgspec.Struct, rename="pascal"):
+    resolv_conf_path: str = ""
+    hosts_path: str = ""
+
+
 class _ListedContainer(msgspec.Struct, rename="pascal"):
     id: str
     state: str
@@ -83,6 +88,13 @@ class State:
     """Set only where the phase is STOPPED."""
     slice: str = ""
     """The value of its label LABEL_SLICE."""
+    joins: str = ""
+    """Id of the container whose network namespace it shares; empty: it has one of its own."""
+
+    @property
+    def holds(self) -> bool:
+        """Whether it is initialised and not started: its first process waits to be started."""
+        return self.phase is Phase.CREATED and self.pid > 0
 
 
 def read_state(body: bytes) -> State:
@@ -95,12 +107,14 @@ def read_state(body: bytes) -> State:
         ) from error
     found = inspected.state
     phase = _phase(found.status, started=found.started_at != _NEVER)
+    labels = inspected.config.labels or {}
     return State(
         phase=phase,
         pid=found.pid,
         conmon=found.conmon_pid,
         exit=_exit(found.exit_code, found.out_of_memory) if phase is Phase.STOPPED else None,
-        slice=(inspected.config.labels or {}).get(LABEL_SLICE, ""),
+        slice=labels.get(LABEL_SLICE, ""),
+        joins=labels.get(LABEL_JOINS, ""),
     )
 
 
@@ -130,6 +144,33 @@ def read_initialised(body: bytes) -> Initialised:
         nodes={d.path_in_container: d.path_on_host for d in found.host_config.devices or ()},
         # Of two values for one variable, programs see the later one, which comes from a CDI spec.
         environment=dict(entry.partition("=")[::2] for entry in found.config.env or ()),
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HolderState:
+    """A container whose network namespace others join, as inspect shows it."""
+
+    state: State
+    resolv: str
+    """Path on this machine of its /etc/resolv.conf; empty where it has none."""
+    hosts: str
+    """Path on this machine of its /etc/hosts; empty where it has none."""
+
+
+def read_holder(body: bytes) -> HolderState:
+    """Parses the answer of `GET /containers/{id}/json` of such a container.
+
+    Raises RunnerUnavailableError.
+    """
+    try:
+        found = decode_json(body, _WithNames)
+    except msgspec.MsgspecError as error:
+        raise RunnerUnavailableError(
+            f"Podman's answer about a container cannot be read: {error}"
+        ) from error
+    return HolderState(
+        state=read_state(body), resolv=found.resolv_conf_path, hosts=found.hosts_path
     )
 
 

@@ -13,6 +13,7 @@ from claraedge.runner.groups import GroupKeeper
 from claraedge.runner.limits import enforced
 from claraedge.runner.protocol import Limit
 from claraedge.runner.service.answers import Info, decode
+from claraedge.runner.service.containers_conf import decides_resolvers
 from claraedge.runner.service.service import PodmanService
 from claraedge.runner.user_namespaces import SHARED, UserNamespace, nomap, without_owner
 from claraedge.runner.workarounds.conmon import PidFiles
@@ -21,6 +22,11 @@ from claraedge.runner.workarounds.slices import Slices
 _log = logging.getLogger(__name__)
 
 _TIMEOUT = 20.0  # seconds
+#: The resolver of slirp4netns, which asks those that the machine has at that time, also where they
+#: listen on the machine's own loopback.
+_SLIRP_RESOLVER = "10.0.2.3"
+#: From this version on, Podman writes the resolver of its rootless network into containers itself.
+_WRITES_RESOLVER = 5
 
 
 class Host:
@@ -44,6 +50,7 @@ class Host:
         self._keeper: GroupKeeper | None = None
         self._user_namespace = user_namespace
         self._mapped: Mapping[str, object] | None = None
+        self._resolvers: tuple[str, ...] | None = None
 
     async def info(self) -> Info | None:
         """Returns Podman's current `/info`; None where it refuses. Raises
@@ -128,6 +135,20 @@ class Host:
             self._info = None
             raise RunnerUnavailableError(f"Podman does not say {wanted}; see `podman info`")
         return Path(info.store.graph_root)
+
+    async def resolvers(self) -> tuple[str, ...]:
+        """Returns the addresses of resolvers for containers on bridges; empty: Podman's own choice.
+
+        Podman 4 copies the machine's own, without those on its loopback, at the time of the
+        creation: after a change of the machine's network, names could not be resolved any more.
+        Raises RunnerUnavailableError.
+        """
+        if self._resolvers is None:
+            info = await self._noted("which version it is")
+            own = 0 < info.version.major < _WRITES_RESOLVER and info.host.security.rootless
+            decided = not own or await in_thread(decides_resolvers, os.environ)
+            self._resolvers = () if decided else (_SLIRP_RESOLVER,)
+        return self._resolvers
 
     async def way_out(self) -> str:
         """Returns Podman's network mode with which a rootless container reaches what this machine

@@ -8,6 +8,9 @@ from collections.abc import Collection, Sequence
 from claraedge.errors import RunnerUnavailableError
 from claraedge.runner.protocol import Limit, Runner
 
+#: Limits that every container has. Others are set where a definition asks for them.
+_OF_ALL = (Limit.MEMORY, Limit.PIDS)
+
 _log = logging.getLogger(__name__)
 
 
@@ -26,7 +29,7 @@ def warning(limits: Collection[Limit]) -> str | None:
     """Returns a warning for the site where not all limits are in `limits`, the enforced ones; else
     None.
     """
-    lacking = [limit.value for limit in Limit if limit not in limits]
+    lacking = [limit.value for limit in _OF_ALL if limit not in limits]
     if not lacking:
         return None
     names = " and ".join(lacking)

@@ -167,6 +167,19 @@ class PodmanRunner:
     async def create(self, spec: ContainerSpec) -> str:
         return await self._creation.create(spec)
 
+    async def holds(self, container: str) -> bool:
+        state = await self._inspector.state(container)
+        return state is not None and state.holds and alive(state.pid, container)
+
+    async def released(self, container: str) -> None:
+        state = await self._inspector.state_in_outage(container)
+        while state is not None and state.holds:
+            with watched(state.pid, container) as process:
+                if process is None:
+                    return
+                await process.end()
+            state = await self._inspector.state_in_outage(container)
+
     async def try_device(self, device: str, labels: Mapping[str, str]) -> str | None:
         return await self._trial.of(device, labels)
 
@@ -216,8 +229,10 @@ class PodmanRunner:
 
     # --- networks ---------------------------------------------------------------------------
 
-    async def create_network(self, name: str, labels: Mapping[str, str]) -> Network:
-        return await self._bridges.create(name, labels)
+    async def create_network(
+        self, name: str, labels: Mapping[str, str], *, outside: bool = False
+    ) -> Network:
+        return await self._bridges.create(name, labels, outside=outside)
 
     async def remove_network(self, name: str) -> None:
         await self._bridges.remove(name)
@@ -233,6 +248,11 @@ class PodmanRunner:
         state = await self._inspector.state(container)
         if state is None or not alive(state.pid, container):
             raise ConnectionRefusedError(f"container {container} does not run")
+        if state.joins:  # a user namespace of its own does not open the one of another container
+            holder = await self._inspector.state(state.joins)
+            if holder is None or not alive(holder.pid, state.joins):
+                raise ConnectionRefusedError(f"container {container} has lost its network")
+            state = holder
         async with dialed(state.pid, address, port) as stream:
             yield stream
 

@@ -35,6 +35,15 @@ LABEL_PEERS = "io.claraedge.peers"
 LABEL_RECIPE = "io.claraedge.recipe"
 LABEL_GPUS = "io.claraedge.gpus"
 LABEL_MEMORY = "io.claraedge.memory"
+#: Labels of the containers of deployments: the owning instance, the deployment, the executable (or
+#: the component, for a holder of its network namespace), and its name for people. They carry
+#: LABEL_RECIPE, LABEL_GPUS and LABEL_MEMORY as well.
+LABEL_DEPLOYMENTS = "io.claraedge.deployments"
+LABEL_DEPLOYMENT = "io.claraedge.deployment"
+LABEL_EXECUTABLE = "io.claraedge.executable"
+LABEL_EXECUTABLE_NAME = "io.claraedge.executable-name"
+#: A label that a runner sets: `ContainerSpec.joins`.
+LABEL_JOINS = "io.claraedge.joins"
 #: A label of every container: the name of its systemd slice, and the number of out-of-memory kills
 #: counted there before the container was created, as in `claraedge-3.slice 17`.
 LABEL_SLICE = "io.claraedge.slice"
@@ -52,6 +61,11 @@ LABELS = (
     LABEL_RECIPE,
     LABEL_GPUS,
     LABEL_MEMORY,
+    LABEL_DEPLOYMENTS,
+    LABEL_DEPLOYMENT,
+    LABEL_EXECUTABLE,
+    LABEL_EXECUTABLE_NAME,
+    LABEL_JOINS,
     LABEL_SLICE,
 )
 
@@ -112,11 +126,17 @@ class ContainerSpec:
     machine's memory.
     """
     pids: int = 4096
+    cpu: float | None = None
+    """Cores that it may use, such as 0.5, where the machine enforces that. None: all."""
     devices: tuple[str, ...] = ()
     """CDI device names, `vendor/class=name`."""
     networks: Mapping[str, str] = field(default_factory=dict)
     """Networks of the container -> its IPv4 address there (empty: any free one); or OUTSIDE alone.
-    Empty: the container has no network.
+    Empty: the container has no network, unless it joins that of another.
+    """
+    joins: str = ""
+    """Id of a container (a holder: `Runner.holds`) whose network namespace it shares, with its
+    addresses and its localhost; `networks` is then empty. Empty: it has a namespace of its own.
     """
     writable_root: bool = False
     """Whether the root file system is writable. Otherwise it is read-only, and /tmp, /run and
@@ -129,6 +149,7 @@ class Limit(enum.Enum):
 
     MEMORY = "memory"
     PIDS = "pids"
+    CPU = "cpu"
 
 
 class Phase(enum.Enum):
@@ -165,7 +186,7 @@ class Container:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Network:
-    """A network that connects containers with each other and with nothing else."""
+    """A network that connects containers with each other and with no other containers."""
 
     name: str
     labels: Mapping[str, str]
@@ -340,9 +361,23 @@ class Runner(Protocol):
     async def create(self, spec: ContainerSpec) -> str:
         """Creates and initialises a container, and returns its id.
 
-        Raises ImageNotFoundError, StorageFullError, ContainerError with Podman's reason, or
-        DeviceError because a device is missing in the container or its user cannot open it. After
-        an error, and also when the caller is cancelled, no container is left.
+        Raises ImageNotFoundError, StorageFullError, ContainerError with Podman's reason or because
+        the container that it joins holds no network namespace any more, or DeviceError because a
+        device is missing in the container or its user cannot open it. After an error, and also
+        when the caller is cancelled, no container is left.
+        """
+        ...
+
+    async def holds(self, container: str) -> bool:
+        """Returns whether a container is initialised and not started: it then holds a network
+        namespace that other containers can join.
+        """
+        ...
+
+    async def released(self, container: str) -> None:
+        """Returns once `holds` is false: the networks of those that joined it are gone.
+
+        Raises RunnerUnavailableError only after Podman has not answered for a minute.
         """
         ...
 
@@ -397,9 +432,13 @@ class Runner(Protocol):
         """
         ...
 
-    async def create_network(self, name: str, labels: Mapping[str, str]) -> Network:
-        """Creates a network without access to the outside. Raises NetworkError, also where the name
-        is taken.
+    async def create_network(
+        self, name: str, labels: Mapping[str, str], *, outside: bool = False
+    ) -> Network:
+        """Creates a network; containers on it reach each other and no containers of other networks.
+
+        `outside`: they also reach what this machine reaches, by numbers and by names. Raises
+        NetworkError, also where the name is taken.
         """
         ...
 
@@ -415,8 +454,8 @@ class Runner(Protocol):
         ...
 
     async def connect(self, container: str, network: str, address: str) -> None:
-        """Connects a running container to one more network at this address; already connected: no
-        error.
+        """Connects a running container or a holder to one more network at this address; already
+        connected: no error.
 
         The container stays connected until it is removed. Raises NetworkError if Podman refuses.
         """
@@ -425,8 +464,8 @@ class Runner(Protocol):
     def dial(
         self, container: str, address: str, port: int
     ) -> AbstractAsyncContextManager[tuple[asyncio.StreamReader, asyncio.StreamWriter]]:
-        """Opens a TCP connection from inside the network of a running container, until the context
-        is left.
+        """Opens a TCP connection from inside the network of a running container or a holder, until
+        the context is left.
 
         Entering raises ConnectionError where nothing listens there, or the container does not run.
         """

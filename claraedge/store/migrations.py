@@ -28,7 +28,7 @@ _USER_VERSION_AT = 60
 #: The scripts of the first migration, in their order: tables, views and triggers by owner.
 _FIRST = (
     "facts", "pipelines", "payloads", "jobs", "deliveries", "inbox", "models",
-    "events", "job_log", "artifacts", "kept",
+    "events", "job_log", "artifacts", "kept", "packages", "deployments",
 )  # fmt: skip
 
 

@@ -1,1 +1,1 @@
-"""Containers that are kept running: what restarts them, and what they may use."""
+"""Containers that are kept running: what restarts them, and what they use of the device."""

@@ -17,8 +17,9 @@ from claraedge.blocking import to_its_end
 from claraedge.errors import ClaraedgeError, ContainerError
 from claraedge.runner.containers.devices import DeviceCheck
 from claraedge.runner.containers.inspector import Inspector
+from claraedge.runner.containers.joining import JoinedNetns, joined, not_joined
 from claraedge.runner.containers.removal import Removal
-from claraedge.runner.containers.specgen import create_request
+from claraedge.runner.containers.specgen import NetworkSettings, create_request
 from claraedge.runner.containers.volumes import ImageVolumes
 from claraedge.runner.host import Host
 from claraedge.runner.networking.shared_netns import SharedNetns
@@ -66,14 +67,17 @@ class Creation:
 
     async def create(self, spec: ContainerSpec) -> str:
         """Implements Runner.create."""
-        outside = await self._host.way_out() if OUTSIDE in spec.networks else ""
+        async with joined(self._inspector, spec) as netns:
+            return await self._create_in(spec, netns)
+
+    async def _create_in(self, spec: ContainerSpec, netns: JoinedNetns | None) -> str:
         limits = await self._host.limits()
         groups = await self._devices.groups(spec)
         volumes = await self._volumes.of(spec)
         request = create_request(
             spec,
             self.seccomp_profile,
-            outside,
+            await self._network(spec, netns),
             limits=limits,
             visible_devices=self._devices.visible,
             place=self._slices.take(spec.name) if self._host.sliced else None,
@@ -82,7 +86,7 @@ class Creation:
             user_namespace=await self._host.user_namespace(),
         )
         # A caller that is cancelled here must not leave a container that nobody knows of.
-        work = asyncio.ensure_future(self._create_placed(spec, request))
+        work = asyncio.ensure_future(self._create_placed(spec, request, netns))
         try:
             return await asyncio.shield(work)
         except asyncio.CancelledError:
@@ -93,15 +97,26 @@ class Creation:
         with contextlib.suppress(ClaraedgeError):
             await self._removal.remove(await work)
 
-    async def _create_placed(self, spec: ContainerSpec, request: Mapping[str, object]) -> str:
+    async def _network(self, spec: ContainerSpec, netns: JoinedNetns | None) -> NetworkSettings:
+        if netns is not None:
+            return NetworkSettings(joined=netns.pid, files=netns.files)
+        if OUTSIDE in spec.networks:
+            return NetworkSettings(outside=await self._host.way_out())
+        return NetworkSettings(resolvers=await self._host.resolvers() if spec.networks else ())
+
+    async def _create_placed(
+        self, spec: ContainerSpec, request: Mapping[str, object], netns: JoinedNetns | None
+    ) -> str:
         try:
-            container = await self._create(spec, request)
+            container = await self._create(spec, request, netns)
             self._slices.hand_over(spec.name, container)
         finally:
             self._slices.free(spec.name)
         return container
 
-    async def _create(self, spec: ContainerSpec, request: Mapping[str, object]) -> str:
+    async def _create(
+        self, spec: ContainerSpec, request: Mapping[str, object], netns: JoinedNetns | None
+    ) -> str:
         container = await self._posted(spec, request)
         try:
             initialised = await self._netns.post(f"/containers/{container}/init")
@@ -113,6 +128,8 @@ class Creation:
                 await asyncio.sleep(pause)
                 container = await self._posted(spec, request)
                 initialised = await self._netns.post(f"/containers/{container}/init")
+            if netns is not None and netns.gone:
+                raise not_joined(spec)
             if not initialised.ok:
                 raise refused(initialised, spec)
             if spec.devices:

@@ -16,7 +16,14 @@ from claraedge.errors import ContainerError
 from claraedge.pipelines.checks.containers import VISIBLE_DEVICES
 from claraedge.runner.groups import NO_GROUPS, Groups
 from claraedge.runner.networks import namespace
-from claraedge.runner.protocol import LABEL_SLICE, LABELS, BindMount, ContainerSpec, Limit
+from claraedge.runner.protocol import (
+    LABEL_JOINS,
+    LABEL_SLICE,
+    LABELS,
+    BindMount,
+    ContainerSpec,
+    Limit,
+)
 from claraedge.runner.reserved import explicit
 from claraedge.runner.user_namespaces import SHARED
 from claraedge.runner.workarounds.slices import ENDED_AT_ONCE, KILL_ALL, Slice
@@ -35,6 +42,8 @@ NO_DEVICES = "void"
 #: Namespaces that each container gets for itself, in Podman's terms. Those for users and for the
 #: network are set separately.
 _NAMESPACES = ("pidns", "ipcns", "utsns", "cgroupns")
+#: Microseconds in which a container may use its share of the cores; the kernel's default.
+_PERIOD = 100_000
 _SCRATCH = ("/tmp", "/var/tmp", "/run")  # noqa: S108 in the container
 _SCRATCH_OPTIONS = ("rw", "nosuid", "nodev", "rprivate", "tmpcopyup", "mode=1777")
 #: Podman's own options, except for the size: its 64 MB are too little for programs that share data.
@@ -54,10 +63,27 @@ class Volumes:
 NO_VOLUMES = Volumes()
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NetworkSettings:
+    """What the network of a container needs on this machine."""
+
+    outside: str = ""
+    """Podman's network mode for rootless access to the outside; needed only with OUTSIDE."""
+    resolvers: tuple[str, ...] = ()
+    """Resolvers for a container on bridges; empty: Podman's own choice."""
+    joined: int = 0
+    """Pid of the first process of the container that it joins; 0: none."""
+    files: tuple[BindMount, ...] = ()
+    """Files of the container that it joins, which say how names are resolved."""
+
+
+NO_NETWORK = NetworkSettings()
+
+
 def create_request(
     spec: ContainerSpec,
     seccomp_profile: Path | None,
-    outside: str = "",
+    network: NetworkSettings = NO_NETWORK,
     *,
     limits: Collection[Limit] = tuple(Limit),
     visible_devices: str = NO_DEVICES,
@@ -69,8 +95,7 @@ def create_request(
     """Returns the body of `POST /containers/create`. Raises ContainerError for an invalid device
     name.
 
-    `outside`: Podman's network mode for rootless access to the outside on this machine; needed only
-    with OUTSIDE. `limits`: the limits to set; a runtime that cannot enforce a limit refuses a
+    `limits`: the limits to set; a runtime that cannot enforce a limit refuses a
     container that asks for it. `visible_devices`: NVIDIA_VISIBLE_DEVICES of a container with
     devices. Neither an image nor a definition may set it, since with NVIDIA's hook it would give
     devices that were not leased. `place`: the slice that the container is put into. `groups`: the
@@ -80,17 +105,18 @@ def create_request(
     log: dict[str, object] = {"driver": "k8s-file", "path": str(spec.log_path)}
     if spec.log_size is not None:
         log["size"] = spec.log_size
+    labels = {**spec.labels, LABEL_JOINS: spec.joins}
     visible = visible_devices if spec.devices else NO_DEVICES
     request: dict[str, object] = {
         "name": spec.name,
         **({"image": spec.image} if spec.root is None else {"rootfs": str(spec.root)}),
-        "labels": explicit(spec.labels, LABELS),
+        "labels": explicit(labels, LABELS),
         "env": {**spec.environment, VISIBLE_DEVICES: visible},
-        "mounts": _mounts(spec, volumes),
+        "mounts": _mounts(spec, volumes, network.files),
         "log_configuration": log,
         "resource_limits": _limits(spec, limits),
         **{name: {"nsmode": "private"} for name in _NAMESPACES},
-        **namespace(spec, outside),
+        **namespace(spec, network.outside, network.joined, network.resolvers),
         "cgroups_mode": "enabled",
         "privileged": False,
         "umask": "0022",
@@ -117,7 +143,7 @@ def create_request(
     if place is not None:
         request["cgroup_parent"] = place.name
         request["annotations"] = {**ENDED_AT_ONCE, **groups.annotations}
-        request["labels"] = explicit({**spec.labels, LABEL_SLICE: place.label}, LABELS)
+        request["labels"] = explicit({**labels, LABEL_SLICE: place.label}, LABELS)
     if spec.entrypoint:
         request["entrypoint"] = list(spec.entrypoint)
     if spec.command:
@@ -139,16 +165,20 @@ def _limits(spec: ContainerSpec, enforced: Collection[Limit]) -> dict[str, objec
         # Limit memory and swap together: otherwise what exceeds the limit goes to the machine's
         # swap.
         limits["memory"] = {"limit": spec.memory, "swap": spec.memory}
+    if Limit.CPU in enforced and spec.cpu is not None:
+        limits["cpu"] = {"quota": max(1000, round(spec.cpu * _PERIOD)), "period": _PERIOD}
     return limits
 
 
-def _mounts(spec: ContainerSpec, volumes: Volumes) -> list[dict[str, object]]:
+def _mounts(
+    spec: ContainerSpec, volumes: Volumes, files: Sequence[BindMount]
+) -> list[dict[str, object]]:
     own = [_tmpfs(_SHARED_MEMORY, _SHARED_MEMORY_OPTIONS, spec.shared_memory)]
     if not spec.writable_root:
         paths = dict.fromkeys([*_SCRATCH, *(path.rstrip("/") for path in volumes.empty)])
         own += [_tmpfs(path, _SCRATCH_OPTIONS, spec.scratch) for path in paths]
     taken = {mount.target.rstrip("/") for mount in spec.mounts}
-    binds = [_bind(mount) for mount in spec.mounts]
+    binds = [_bind(m) for m in (*spec.mounts, *(f for f in files if f.target not in taken))]
     return [*binds, *(mount for mount in own if mount["destination"] not in taken)]
 
 

@@ -19,7 +19,12 @@ from claraedge.errors import RunnerUnavailableError
 from claraedge.runner.containers.archives import StandIns
 from claraedge.runner.containers.specgen import NO_VOLUMES, Volumes
 from claraedge.runner.images.images import inspect_path, read_volumes
-from claraedge.runner.protocol import LABEL_INSTANCE, LABEL_SERVICES, ContainerSpec
+from claraedge.runner.protocol import (
+    LABEL_DEPLOYMENTS,
+    LABEL_INSTANCE,
+    LABEL_SERVICES,
+    ContainerSpec,
+)
 from claraedge.runner.service.service import PodmanService
 
 _TIMEOUT = 20.0  # seconds
@@ -48,8 +53,9 @@ class ImageVolumes:
             if paths is None:
                 return NO_VOLUMES
             labels = spec.labels
-            instance = labels.get(LABEL_INSTANCE) or labels.get(LABEL_SERVICES)
-            mark = {LABEL_INSTANCE: instance} if instance else {}
+            marks = (LABEL_INSTANCE, LABEL_SERVICES, LABEL_DEPLOYMENTS)
+            instances = [labels[mark] for mark in marks if labels.get(mark)]
+            mark = {LABEL_INSTANCE: instances[0]} if instances else {}
             found = (
                 await to_its_end(self._inspect(spec.image, paths, mark)) if paths else NO_VOLUMES
             )

@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 from claraedge.clock import SystemClock
 from claraedge.runner.memory.programs import Program, write_log
 from claraedge.runner.protocol import (
+    LABEL_EXECUTABLE_NAME,
+    LABEL_JOINS,
     LABEL_OPERATOR,
     LABEL_SERVICE_NAME,
     Container,
@@ -35,15 +37,27 @@ class MemoryContainer:
     """Unix seconds."""
     task: asyncio.Task[None] | None = None
     networks: dict[str, str] = field(default_factory=dict)
+    released: asyncio.Event = field(default_factory=asyncio.Event)
+    """Set when it holds no network namespace for others any more."""
+
+    @property
+    def holds(self) -> bool:
+        """Whether it is initialised and not started: see `Runner.holds`."""
+        return self.phase is Phase.CREATED and not self.released.is_set()
+
+    def release(self) -> None:
+        """Ends the process that waits to be started."""
+        self.released.set()
 
     @property
     def operator(self) -> str:
-        """The name of the operator or service that it belongs to."""
+        """The name of the operator, service or executable that it belongs to."""
         return owner(self.spec)
 
     def begin(self, program: Program, gate: asyncio.Event | None) -> None:
         """Starts its task, which waits for `gate` before it runs the program."""
         self.phase = Phase.RUNNING
+        self.release()
         self.task = asyncio.create_task(self._work(program, gate), name=self.spec.name)
 
     def end(self, exit_: Exit) -> None:
@@ -56,6 +70,7 @@ class MemoryContainer:
 
     def kill(self, exit_: Exit) -> None:
         """Ends it immediately."""
+        self.release()
         self.end(exit_)
         if self.task is not None:
             self.task.cancel()
@@ -63,10 +78,11 @@ class MemoryContainer:
     def listed(self) -> Container:
         """Returns it in the form in which a list of containers shows it."""
         stopped = self.phase is Phase.STOPPED
+        joins = {LABEL_JOINS: self.spec.joins} if self.spec.joins else {}
         return Container(
             id=self.id,
             name=self.spec.name,
-            labels=dict(self.spec.labels),
+            labels={**self.spec.labels, **joins},
             phase=self.phase,
             exit_code=self.exit.code if self.exit and stopped else None,
             ended=self.ended_at if stopped else None,
@@ -86,7 +102,8 @@ class MemoryContainer:
 
 
 def owner(spec: ContainerSpec) -> str:
-    """Returns the operator's name, or the name of the service for a container that runs alongside
-    jobs.
+    """Returns the operator's name; for a container that is kept running, the name of the service
+    or the executable.
     """
-    return spec.labels.get(LABEL_OPERATOR) or spec.labels.get(LABEL_SERVICE_NAME, "")
+    names = (LABEL_OPERATOR, LABEL_SERVICE_NAME, LABEL_EXECUTABLE_NAME)
+    return next((spec.labels[name] for name in names if spec.labels.get(name)), "")

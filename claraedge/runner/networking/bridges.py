@@ -26,11 +26,10 @@ class Bridges:
         self._service = service
         self._netns = netns
 
-    async def create(self, name: str, labels: Mapping[str, str]) -> Network:
+    async def create(self, name: str, labels: Mapping[str, str], *, outside: bool) -> Network:
         """Implements Runner.create_network."""
-        response = await self._service.request(
-            "POST", "/networks/create", body=create_network_request(name, labels)
-        )
+        request = create_network_request(name, labels, outside=outside)
+        response = await self._service.request("POST", "/networks/create", body=request)
         if not response.ok:
             check_storage(response)
             raise impossible(response.reason) or NetworkError(

@@ -104,11 +104,25 @@ class StoreInfo(msgspec.Struct):
     driver: str = msgspec.field(name="graphDriverName", default="")
 
 
+class VersionInfo(msgspec.Struct, rename="pascal"):
+    """The version part of `GET /info`."""
+
+    version: str = ""
+    """Such as `4.3.1`."""
+
+    @property
+    def major(self) -> int:
+        """The first number; 0 where the version is not known."""
+        first = self.version.partition(".")[0]
+        return int(first) if first.isdecimal() else 0
+
+
 class Info(msgspec.Struct):
     """The answer of `GET /info`, reduced to what is used."""
 
     host: HostInfo
     store: StoreInfo = msgspec.field(default_factory=StoreInfo)
+    version: VersionInfo = msgspec.field(default_factory=VersionInfo)
 
 
 class ContainerCreateResponse(msgspec.Struct, rename="pascal"):

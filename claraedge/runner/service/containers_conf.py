@@ -212,6 +212,16 @@ def settings(paths: Iterable[Path]) -> ContainersConf:
     return ContainersConf(text=_written(merged), left_out=tuple(left_out))
 
 
+def decides_resolvers(environment: Mapping[str, str]) -> bool:
+    """Returns whether the administrator names the resolvers of containers, or moves the network
+    that has slirp4netns' own one. Blocks. Raises RunnerUnavailableError.
+    """
+    chosen = tomllib.loads(settings(sources(environment)).text.decode())
+    options = chosen.get("engine", {}).get("network_cmd_options", [])
+    moved = any(str(option).startswith("cidr=") for option in options)
+    return moved or bool(chosen.get("containers", {}).get("dns_servers"))
+
+
 def _entries(tables: Mapping[str, object]) -> Iterator[tuple[str, str, object]]:
     """Yields (table, key, value). Podman accepts the names of both in any case."""
     for table, values in tables.items():

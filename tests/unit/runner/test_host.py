@@ -88,3 +88,30 @@ async def test_ids_that_a_user_gets_later_are_seen(podman: Podman) -> None:
     ]
     podman.info["host"]["idMappings"] = {"uidmap": ranges, "gidmap": ranges}
     assert await host.user_namespace()
+
+
+@pytest.mark.parametrize(
+    ("version", "conf", "resolvers"),
+    [
+        ("4.3.1", "", ("10.0.2.3",)),
+        ("4.9.4-rhel", "", ("10.0.2.3",)),
+        ("5.4.0", "", ()),
+        ("", "", ()),
+        ("4.3.1", '[containers]\ndns_servers = ["192.0.2.1"]\n', ()),
+        ("4.3.1", '[engine]\nnetwork_cmd_options = ["mtu=1500", "cidr=10.9.0.0/24"]\n', ()),
+        ("4.3.1", '[engine]\nnetwork_cmd_options = ["mtu=1500"]\n', ("10.0.2.3",)),
+    ],
+)
+async def test_containers_on_bridges_ask_slirps_resolver_unless_somebody_decides_otherwise(
+    podman: Podman,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    version: str,
+    conf: str,
+    resolvers: tuple[str, ...],
+) -> None:
+    path = tmp_path / "containers.conf"
+    path.write_text(conf)
+    monkeypatch.setenv("CONTAINERS_CONF", str(path))
+    podman.info["version"] = {"Version": version}
+    assert await host_of(podman).resolvers() == resolvers

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -12,10 +13,12 @@ from claraedge.errors import (
     ContainerError,
     ImageNotFoundError,
     InvalidImageError,
+    NetworkError,
     RunnerUnavailableError,
 )
 from claraedge.runner.memory import MemoryRunner, host_path, write_log
 from claraedge.runner.protocol import (
+    LABEL_EXECUTABLE_NAME,
     LABEL_OPERATOR,
     BindMount,
     ContainerSpec,
@@ -226,3 +229,77 @@ async def test_an_unavailable_runner_raises_and_what_runs_goes_on(
         await runner.containers({})
     runner.available = True
     assert (await runner.wait(container)).code == 3
+
+
+async def for_ever(_spec: ContainerSpec) -> int:
+    await asyncio.Event().wait()
+    return 0
+
+
+async def accept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    writer.write(await reader.readline())
+
+
+async def open_to(runner: MemoryRunner, container: str, address: str) -> bool:
+    try:
+        async with runner.dial(container, address, 80) as (reader, writer):
+            writer.write(b"ping\n")
+            return await reader.readline() == b"ping\n"
+    except ConnectionError:
+        return False
+
+
+def joining(folder: Path, image: str, name: str, **fields: Any) -> ContainerSpec:
+    labels = {LABEL_EXECUTABLE_NAME: name}
+    return ContainerSpec(
+        name=name, image=image, labels=labels, log_path=folder / f"{name}.log", **fields
+    )
+
+
+async def test_containers_that_join_a_holder_share_its_network_and_outlive_each_other(
+    runner: MemoryRunner, tmp_path: Path
+) -> None:
+    image = runner.add_image("app:1", for_ever, listens={80: accept}).id
+    await runner.create_network("n", {}, outside=True)
+    assert runner.outside == {"n"}
+    holder = await runner.create(joining(tmp_path, image, "holder", networks={"n": "10.89.0.9"}))
+    assert await runner.holds(holder)
+    assert not await open_to(runner, holder, "10.89.0.9"), "it runs nothing"
+    first = await runner.create(joining(tmp_path, image, "a", joins=holder))
+    await runner.start(first)
+    for container in (first, holder):
+        for address in ("10.89.0.9", "127.0.0.1"):
+            assert await open_to(runner, container, address)
+    assert not await open_to(runner, first, "10.89.0.8")
+    with pytest.raises(NetworkError):
+        await runner.connect(first, "n", "10.89.0.8")
+    runner.kill("a", 9)
+    assert (await runner.wait(first)).code == 9
+    assert await runner.holds(holder)
+    assert not await open_to(runner, holder, "127.0.0.1")
+
+
+@pytest.mark.parametrize("loss", ["kill", "remove", "power", "start"])
+async def test_a_holder_that_is_lost_is_noticed_and_joined_no_more(
+    runner: MemoryRunner, tmp_path: Path, loss: str
+) -> None:
+    image = runner.add_image("app:1", for_ever).id
+    holder = await runner.create(joining(tmp_path, image, "holder"))
+    released = asyncio.create_task(runner.released(holder))
+    await asyncio.sleep(0)
+    assert not released.done()
+    match loss:
+        case "kill":
+            runner.kill("holder")
+        case "remove":
+            await runner.remove(holder)
+        case "power":
+            runner.cut_power()
+        case "start":
+            await runner.start(holder)
+    async with asyncio.timeout(5):
+        await released
+        await runner.released(holder)
+    assert not await runner.holds(holder)
+    with pytest.raises(ContainerError, match="cannot join"):
+        await runner.create(joining(tmp_path, image, "a", joins=holder))

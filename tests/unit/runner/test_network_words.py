@@ -7,19 +7,19 @@ from pathlib import Path
 import pytest
 
 from claraedge.errors import RunnerUnavailableError
-from claraedge.runner.containers.specgen import create_request
+from claraedge.runner.containers.specgen import NetworkSettings, create_request
 from claraedge.runner.networks import (
     create_network_request,
     impossible,
     place,
     read_networks,
 )
-from claraedge.runner.protocol import OUTSIDE, ContainerSpec
+from claraedge.runner.protocol import OUTSIDE, BindMount, ContainerSpec
 
 
 def request(networks: dict[str, str]) -> dict[str, object]:
     spec = ContainerSpec(name="c", image="i", log_path=Path("/log"), networks=networks)
-    return create_request(spec, None, "slirp4netns")
+    return create_request(spec, None, NetworkSettings(outside="slirp4netns"))
 
 
 def test_a_container_reaches_nothing_unless_it_is_asked_for() -> None:
@@ -50,6 +50,39 @@ def test_a_network_has_no_way_out() -> None:
         "internal": True,
         "dns_enabled": False,
         "labels": {"a": "b"},
+    }
+
+
+def test_a_network_with_a_way_out_is_closed_to_other_networks() -> None:
+    body = create_network_request("n", {}, outside=True)
+    assert body["options"] == {"isolate": "true"}
+    assert "internal" not in body
+
+
+def test_a_container_on_networks_asks_the_resolver_that_reaches_the_outside() -> None:
+    spec = ContainerSpec(name="c", image="i", log_path=Path("/log"), networks={"a": ""})
+    settings = NetworkSettings(resolvers=("10.0.2.3",))
+    assert create_request(spec, None, settings)["dns_server"] == ["10.0.2.3"]
+    assert "dns_server" not in create_request(spec, None)
+    alone = ContainerSpec(name="c", image="i", log_path=Path("/log"))
+    assert "dns_server" not in create_request(alone, None, settings)
+
+
+def test_a_container_that_joins_another_has_its_namespace_and_its_names() -> None:
+    own = BindMount(source=Path("/mine"), target="/etc/hosts", read_only=False)
+    spec = ContainerSpec(name="c", image="i", log_path=Path("/log"), joins="h" * 64, mounts=(own,))
+    files = tuple(
+        BindMount(source=Path(f"/run/{name}"), target=f"/etc/{name}", read_only=True)
+        for name in ("hosts", "resolv.conf")
+    )
+    body = create_request(spec, None, NetworkSettings(joined=4711, files=files))
+    assert body["netns"] == {"nsmode": "path", "value": "/proc/4711/ns/net"}
+    assert "networks" not in body
+    assert "sysctl" not in body, "it would be set for the other container, too"
+    mounts: list[dict[str, str]] = body["mounts"]  # type: ignore[assignment]
+    assert {m["destination"]: m["source"] for m in mounts if m["type"] == "bind"} == {
+        "/etc/hosts": "/mine",
+        "/etc/resolv.conf": "/run/resolv.conf",
     }
 
 

@@ -1,0 +1,70 @@
+"""Builds the part of the daemon that keeps deployments running."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+
+from claraedge.daemon import device
+from claraedge.daemon.foundation import Foundation
+from claraedge.deployments.deployments import Deployments
+from claraedge.deployments.device import DeviceView, device_id, project_id, view
+from claraedge.deployments.environment import device_variables
+from claraedge.deployments.kind import DEPLOYMENTS
+from claraedge.deployments.live import Site
+from claraedge.deployments.networks import DeploymentNetworks
+from claraedge.deployments.volumes import Volumes
+from claraedge.ids import new_id
+from claraedge.images.images import Images
+from claraedge.packages.ids import new_kind_id
+from claraedge.packages.packages import Packages
+from claraedge.pipelines.model import Requests
+from claraedge.pipelines.requests import Profile, memory
+from claraedge.supervised.allocations import Allocations
+from claraedge.supervised.workshop import Workshop
+
+
+def deployments_of(
+    base: Foundation,
+    images: Images,
+    allocations: Allocations,
+    packages: Packages,
+    *,
+    on_left: Callable[[], None],
+) -> Deployments:
+    """Returns the deployments of this device. `on_left`: see `Workshop`."""
+    config, settings = base.config, base.config.deployments
+    unstated = memory(Requests(), Profile(config.engine.requests_profile)).reserved
+    workshop = Workshop(
+        base.runner,
+        new_id,
+        kind=DEPLOYMENTS,
+        folder=config.state_dir / "deployments",
+        instance=base.instance,
+        grace=config.engine.grace_seconds,
+        why_unusable=images.why_unusable,
+        on_left=on_left,
+    )
+    outside = settings.network == "outside"
+    site = Site(
+        database=base.database,
+        images=images,
+        workshop=workshop,
+        networks=DeploymentNetworks(base.runner, base.instance, outside=outside),
+        volumes=Volumes(config.volumes_dir, settings.host_folders),
+        allocations=allocations,
+        clock=base.clock,
+        settings=settings,
+        unstated_memory=unstated,
+        device=device_variables(
+            device_id(base.instance), os.uname().nodename, project_id(base.instance)
+        ),
+    )
+    facts = lambda: device.facts(config, unstated_memory=unstated)  # noqa: E731
+    return Deployments(site, packages.get, facts, new_kind_id)
+
+
+def device_view(base: Foundation) -> DeviceView:
+    """Returns this device, as clients see it. Blocks."""
+    settings = base.config.deployments
+    return view(base.instance, settings.variables, settings.labels)

@@ -1,0 +1,1 @@
+"""Deployments: packages that are kept running on this device until they are undeployed."""

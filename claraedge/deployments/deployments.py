@@ -1,0 +1,396 @@
+"""The deployments of this device: creation, listing, update, undeploying, and their lives."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import (
+    AsyncIterator,
+    Awaitable,
+    Callable,
+    Collection,
+    Iterable,
+    Mapping,
+    Sequence,
+)
+from dataclasses import dataclass, replace
+
+from claraedge.blocking import in_thread
+from claraedge.bugs import known
+from claraedge.deployments import records
+from claraedge.deployments.live import LiveDeployment, Site
+from claraedge.deployments.logs import follow, remove_logs, tail_of
+from claraedge.deployments.model import (
+    DeployedExecutable,
+    Deployment,
+    DeploymentRequest,
+    DeviceFacts,
+    ExecutableChange,
+    Phase,
+    Status,
+)
+from claraedge.deployments.planning import changed, make_plan
+from claraedge.errors import (
+    ClaraedgeError,
+    DeploymentNotReadyError,
+    InvalidDeploymentError,
+    RunnerUnavailableError,
+)
+from claraedge.packages import records as package_records
+from claraedge.packages.ids import NewKindId
+from claraedge.packages.model import Package
+from claraedge.runner.protocol import LABEL_DEPLOYMENT, Container
+from claraedge.store.database import Transaction
+from claraedge.supervised.orphans import OrphanContainers
+from claraedge.waiting.backoff import Backoff
+from claraedge.waiting.until import wait_set
+
+_log = logging.getLogger(__name__)
+
+_RETRY = 1.0
+#: Pauses in seconds after a bug in the life of one deployment.
+_PAUSES = (1.0, 60.0)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeploymentView:
+    """A deployment with its state at this moment."""
+
+    deployment: Deployment
+    status: Status
+    waits_for: str
+    statuses: Mapping[str, Status]
+    """Id of a component or an executable -> its status."""
+    addresses: Mapping[str, str]
+    """Id of a component -> its address; none: it has none yet."""
+    last_lines: Mapping[str, Sequence[str]]
+    """Id of an executable -> the last lines of its log, where they were asked for."""
+
+
+class Deployments:
+    """Keeps deployments running.
+
+    Call `prepare` at start, then `run` until it is cancelled; the containers keep running after it.
+    A call that uses the database also raises what `Database.read` and `Database.write` raise.
+    """
+
+    def __init__(
+        self,
+        site: Site,
+        find_package: Callable[[str], Awaitable[Package]],
+        facts: Callable[[], DeviceFacts],
+        new_id: NewKindId,
+    ) -> None:
+        """`find_package` returns a package by id, unique left part, name or `name:version`, or
+        raises PackageNotFoundError; `facts` returns what plans have to fit, and may block.
+        """
+        self._site = site
+        self._find_package = find_package
+        self._facts = facts
+        self._new_id = new_id
+        self._live: dict[str, LiveDeployment] = {}
+        self._new: list[LiveDeployment] = []
+        self._wake = asyncio.Event()
+        self._orphans = OrphanContainers(site.workshop, site.clock, self._known)
+        self._taken_up = False
+        self._networks_tidy = False
+
+    # --- for clients ---------------------------------------------------------------------------
+
+    async def create(self, request: DeploymentRequest) -> DeploymentView:
+        """Records a deployment, and begins to start it.
+
+        Raises PackageNotFoundError, InvalidDeploymentError with all mistakes,
+        DeploymentExistsError, DeploymentNotFoundError for a dependency, and DeploymentNotReadyError
+        if a dependency does not run.
+        """
+        package = await self._find_package(request.package)
+        facts = await in_thread(self._facts)
+        plan, made = make_plan(package, request, facts, lambda: self._new_id("inst"))
+        now = self._site.clock.now()
+        id_ = self._new_id("dep")
+
+        def work(tx: Transaction) -> Deployment:
+            package_records.get(tx, package.id)  # it may have been deleted meanwhile
+            needed = [records.find(tx, text).id for text in request.dependencies]
+            deployment = Deployment(
+                id=id_,
+                name=request.name,
+                package=package.id,
+                package_name=package.name,
+                package_version=package.version,
+                plan_id=plan.id,
+                plan_name=plan.name,
+                plan=made,
+                phase=Phase.IN_PROGRESS,
+                labels=dict(request.labels),
+                dependencies=tuple(dict.fromkeys(needed)),
+                created=now,
+                updated=now,
+            )
+            records.add(tx, deployment, singleton=plan.singleton)
+            return records.get(tx, id_)
+
+        deployment = await self._site.database.write(work)
+        _log.info(
+            "deployment created",
+            extra={"deployment": id_, "name": request.name, "package": package.id},
+        )
+        self._begin(deployment)
+        return self._view(deployment)
+
+    async def list(
+        self,
+        *,
+        package: str = "",
+        phases: Collection[Phase] = (),
+        labels: Mapping[str, str] | None = None,
+    ) -> Sequence[DeploymentView]:
+        """Returns the deployments that match, in the order of their creation.
+
+        Raises PackageNotFoundError.
+        """
+        id_ = (await self._find_package(package)).id if package else ""
+        found = await self._site.database.read(
+            lambda tx: records.listed(tx, package=id_, phases=phases, labels=labels)
+        )
+        return [self._view(deployment) for deployment in found]
+
+    async def get(self, text: str, *, lines: int = 0) -> DeploymentView:
+        """Returns a deployment by id, unique left part of it, or name.
+
+        `lines`: number of the last lines of each executable's log. Raises DeploymentNotFoundError.
+        """
+        deployment = await self._site.database.read(lambda tx: records.find(tx, text))
+        return await self._with_lines(self._view(deployment), lines)
+
+    async def update(self, text: str, changes: Sequence[ExecutableChange]) -> DeploymentView:
+        """Records new images or commands of executables, and begins to apply them.
+
+        Raises DeploymentNotFoundError, InvalidDeploymentError with all mistakes, and
+        DeploymentNotReadyError in a phase that allows no update.
+        """
+        now = self._site.clock.now()
+
+        def work(tx: Transaction) -> Deployment:
+            deployment = records.find(tx, text)
+            if not deployment.wanted or not deployment.phase.started:
+                raise DeploymentNotReadyError(
+                    f"the deployment {deployment.id} is in the phase {deployment.phase.value}; only"
+                    " one that is Succeeded or Failed to update can be updated"
+                )
+            records.set_pending(tx, deployment.id, changed(deployment.plan, changes), now)
+            return records.get(tx, deployment.id)
+
+        deployment = await self._site.database.write(work)
+        live = self._live.get(deployment.id)
+        if live is not None and deployment.update is not None:
+            live.update(deployment.update)
+        return self._view(deployment)
+
+    async def undeploy(self, text: str) -> DeploymentView:
+        """Records that a deployment is to end, and begins to end it.
+
+        Raises DeploymentNotFoundError, and DeploymentInUseError if others depend on it.
+        """
+        now = self._site.clock.now()
+
+        def work(tx: Transaction) -> Deployment:
+            deployment = records.find(tx, text)
+            records.undeploy(tx, deployment.id, now)
+            return records.get(tx, deployment.id)
+
+        deployment = await self._site.database.write(work)
+        live = self._live.get(deployment.id)
+        if live is not None:
+            live.undeploy()
+        return self._view(deployment)
+
+    async def executable(self, text: str, executable: str) -> tuple[str, DeployedExecutable]:
+        """Returns the id of a deployment, and one of its executables by id or name.
+
+        Raises DeploymentNotFoundError, and InvalidDeploymentError if there is no such executable,
+        or several and none is named.
+        """
+        deployment = await self._site.database.read(lambda tx: records.find(tx, text))
+        all_of_it = [found for _, found in deployment.plan.executables()]
+        fitting = [e for e in all_of_it if not executable or executable in (e.id, e.name)]
+        if len(fitting) != 1:
+            names = ", ".join(f"{e.name} ({e.id})" for e in all_of_it)
+            problem = "several executables fit" if fitting else f"no executable {executable!r}"
+            raise InvalidDeploymentError(
+                f"executable: {problem} in the deployment {deployment.id}; name one of: {names}"
+            )
+        return deployment.id, fitting[0]
+
+    async def log(
+        self, text: str, executable: str, *, tail: int, following: bool
+    ) -> AsyncIterator[Sequence[str]]:
+        """Yields the lines of an executable's log: the last `tail`, or all for 0.
+
+        `following`: goes on until the deployment has ended. Raises as `executable` does.
+        """
+        deployment, found = await self.executable(text, executable)
+        path = self._site.workshop.log_path(f"{deployment}.{found.id}")
+        async for lines in follow(
+            path, tail=tail, ended=lambda: not following or deployment not in self._live
+        ):
+            yield lines
+
+    # --- the lives -----------------------------------------------------------------------------
+
+    async def prepare(self) -> None:
+        """Reads which deployments have not ended, and takes up their containers.
+
+        If Podman does not answer, `run` does that.
+        """
+        for deployment in await self._site.database.read(records.live):
+            self._live[deployment.id] = LiveDeployment(self._site, deployment)
+        try:
+            await self._take_up()
+        except RunnerUnavailableError as error:
+            extra = {"reason": str(error)}
+            _log.warning("the search for deployments is repeated later", extra=extra)
+
+    async def run(self) -> None:
+        """Keeps all deployments running, until cancelled; raises what is a bug of its own."""
+        async with asyncio.TaskGroup() as group:
+            while True:
+                self._wake.clear()
+                tidy = await self._tidied()
+                if self._taken_up:
+                    new, self._new = self._new, []
+                    for live in new:
+                        group.create_task(self._keep(live), name=f"deployment {live.id}")
+                await wait_set(self._wake, None if tidy else _RETRY)
+
+    def expect_orphans(self) -> None:
+        """Schedules a search for containers that nobody supervises."""
+        self._orphans.expect()
+        self._wake.set()
+
+    def count(self) -> int:
+        """Returns the number of deployments that have not ended."""
+        return len(self._live)
+
+    def _begin(self, deployment: Deployment) -> None:
+        live = LiveDeployment(self._site, deployment)
+        self._live[deployment.id] = live
+        self._new.append(live)
+        self._wake.set()
+
+    async def _keep(self, live: LiveDeployment) -> None:
+        """Controls one deployment until it has ended. A bug in it is that deployment's failure."""
+        pauses = Backoff(*_PAUSES)
+        while True:
+            try:
+                await live.run()
+            except Exception as error:  # noqa: BLE001 - it fails alone
+                reason = str(known(error, "a deployment", deployment=live.id))
+                await asyncio.sleep(pauses.next())
+                live = await self._again(live, reason)
+            else:
+                break
+        del self._live[live.id]
+        dropped = await self._site.database.write(records.drop_old)
+        await in_thread(remove_logs, self._site.workshop.logs, dropped)
+
+    async def _again(self, live: LiveDeployment, reason: str) -> LiveDeployment:
+        """Returns a deployment whose life met an error, as an earlier daemon would have left it."""
+        recorded = await self._site.database.read(lambda tx: records.get(tx, live.id))
+        again = LiveDeployment(self._site, recorded)
+        again.waits_for = reason
+        present = await self._site.workshop.present()
+        again.adopt(self._by_key(c for c in present if _of(c) == live.id))
+        self._live[live.id] = again
+        return again
+
+    async def _tidied(self) -> bool:
+        """Does what is outstanding; returns False if it has to be called again."""
+        try:
+            await self._take_up()
+            await self._orphans.remove_orphans()
+            if not self._networks_tidy:  # their containers are gone by now
+                await self._site.networks.remove_others(self._live.keys())
+                self._networks_tidy = True
+        except ClaraedgeError as error:
+            _log.debug("tidying waits", extra={"reason": str(error)})
+            return False
+        return self._orphans.soonest() is None
+
+    async def _take_up(self) -> None:
+        if self._taken_up:
+            return
+        workshop = self._site.workshop
+        mine: dict[str, list[Container]] = {}
+        for container in await workshop.present():
+            mine.setdefault(_of(container), []).append(container)
+        for live in self._live.values():
+            live.adopt(self._by_key(mine.get(live.id, ())))
+        self._taken_up = True
+        self._new = list(self._live.values())
+        self._orphans.expect()
+        self._wake.set()
+
+    def _by_key(self, containers: Iterable[Container]) -> Mapping[str, Container]:
+        key_of = self._site.workshop.key_of
+        return {key_of(container): container for container in containers}
+
+    def _known(self) -> Collection[str]:
+        """Returns the ids and names of containers that some deployment has or creates."""
+        return {word for live in self._live.values() for word in live.containers()}
+
+    # --- views ---------------------------------------------------------------------------------
+
+    def _view(self, deployment: Deployment) -> DeploymentView:
+        live = self._live.get(deployment.id)
+        statuses: dict[str, Status] = {}
+        for component in deployment.plan.components:
+            for executable in component.executables:
+                statuses[executable.id] = _status(deployment, live, executable.id)
+            statuses[component.id] = combined(statuses[e.id] for e in component.executables)
+        if live is not None:
+            executables = {e: live.record(e) for e in deployment.executables}
+            deployment = replace(deployment, executables=executables)
+        return DeploymentView(
+            deployment=deployment,
+            status=combined(statuses[c.id] for c in deployment.plan.components),
+            waits_for="" if live is None else self._waits_for(live),
+            statuses=statuses,
+            addresses={} if live is None else live.addresses,
+            last_lines={},
+        )
+
+    def _waits_for(self, live: LiveDeployment) -> str:
+        return self._site.allocations.waits_for(live.id) or live.waits_for
+
+    async def _with_lines(self, view: DeploymentView, lines: int) -> DeploymentView:
+        if not lines:
+            return view
+        workshop, deployment = self._site.workshop, view.deployment
+        found = {
+            e.id: await in_thread(tail_of, workshop.log_path(f"{deployment.id}.{e.id}"), lines)
+            for _, e in deployment.plan.executables()
+        }
+        return replace(view, last_lines=found)
+
+
+def combined(statuses: Iterable[Status]) -> Status:
+    """Returns the status of something that consists of others."""
+    found = set(statuses)
+    for status in (Status.ERROR, Status.PENDING, Status.UNKNOWN):
+        if status in found:
+            return status
+    return Status.STOPPED if found == {Status.STOPPED} else Status.RUNNING
+
+
+def _status(deployment: Deployment, live: LiveDeployment | None, executable: str) -> Status:
+    if deployment.phase is Phase.FAILED_TO_START:
+        return Status.ERROR
+    if live is None:
+        return Status.STOPPED
+    return live.status(executable)
+
+
+def _of(container: Container) -> str:
+    return container.labels.get(LABEL_DEPLOYMENT, "")

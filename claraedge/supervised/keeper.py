@@ -1,0 +1,437 @@
+"""The life of a container that is kept running, from its creation to its removal.
+
+One task creates it, checks whether it is up, notices its end, starts it again as its rule says, and
+removes it; no other code does. The decision to end it is made and applied in one step of the event
+loop, without an await, so nobody can start to use a container that ends. A daemon that stops
+cancels the task, and the container keeps running for the next daemon.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import deque
+from collections.abc import Awaitable, Callable
+from functools import partial
+from typing import Any, Generic, Protocol, TypeAlias, TypeVar
+
+from claraedge.clock import Clock
+from claraedge.errors import ClaraedgeError, RunnerUnavailableError, StorageFullError
+from claraedge.fs import files
+from claraedge.runner.protocol import Exit, ExitCause
+from claraedge.supervised.container import SupervisedContainer
+from claraedge.supervised.recipe import Recipe
+from claraedge.supervised.restarts import REMEMBERED, Again, GiveUp, Rest, Restart
+from claraedge.supervised.workshop import Workshop
+from claraedge.waiting.until import wait_set
+
+T = TypeVar("T")
+C = TypeVar("C", bound=SupervisedContainer)
+ContraC = TypeVar("ContraC", bound=SupervisedContainer, contravariant=True)
+
+_log = logging.getLogger(__name__)
+
+_OUTAGE = 1.0
+
+#: A check of a running container, given with its id: returns once it is up, or raises the error of
+#: its kind.
+Fitting: TypeAlias = Callable[[C, str], Awaitable[None]]
+
+
+class KeeperOwner(Protocol[ContraC]):
+    """The owner that keepers report to."""
+
+    def closing(self, supervised: ContraC) -> None:
+        """Called in the step that decides that the container ends for good."""
+        ...
+
+    def up(self, supervised: ContraC) -> None:
+        """Called when its container is up: for the first time, or again."""
+        ...
+
+    def restarted(self, supervised: ContraC) -> None:
+        """Called when its container has ended by itself, and will be created again."""
+        ...
+
+    async def rested(self, supervised: ContraC, text: str) -> None:
+        """Called when it has ended as wanted, before its container is removed."""
+        ...
+
+    async def lost(self, supervised: ContraC, error: ClaraedgeError) -> None:
+        """Called when it has failed for good while it was wanted, before its container is
+        removed.
+        """
+        ...
+
+    def ended(self, supervised: ContraC, task: asyncio.Task[None]) -> None:
+        """Called when its task has ended: with the container, with the daemon, or by a bug."""
+        ...
+
+
+class Keeper(Generic[C]):
+    """Supervises one container."""
+
+    def __init__(
+        self,
+        supervised: C,
+        owner: KeeperOwner[C],
+        workshop: Workshop,
+        clock: Clock,
+        *,
+        fit: Fitting[C] | None = None,
+        after: tuple[asyncio.Task[None], ...] = (),
+    ) -> None:
+        """`fit`: a check after its ports accept connections; None: it is up then. `after`: tasks of
+        its predecessors; it is created after they have ended.
+        """
+        self._supervised = supervised
+        self._owner = owner
+        self._workshop = workshop
+        self._clock = clock
+        self._fit = fit
+        self._after = after
+        self._restarts = deque[Restart](maxlen=REMEMBERED)
+        self._next: Recipe | None = None
+        """The recipe that is to replace the present one."""
+        self._former: tuple[Recipe, bool] | None = None
+        """The recipe that has just been replaced, until the present one is up; and whether it was
+        up.
+        """
+        self._replaced: asyncio.Future[None] | None = None
+        """The result of `replace`."""
+        self._cut_off = False
+        """Whether its container was ended because it had lost its network namespace."""
+
+    def begin(self) -> None:
+        """Starts the task, which runs until the container has ended for good."""
+        supervised = self._supervised
+        if supervised.task is None:
+            name = f"{self._noun} {supervised.key}"
+            task = asyncio.create_task(self._keep(), name=name)
+            task.add_done_callback(lambda task: self._owner.ended(supervised, task))
+            supervised.task = task
+
+    async def replace(self, recipe: Recipe) -> None:
+        """Ends the container, creates one by another recipe, and returns once that is up.
+
+        If it does not come up, a container is created by the earlier recipe again, and the error is
+        raised. Raises the error that ended it, or the error of its kind if it ends meanwhile. Do
+        not call it again before it returns.
+        """
+        assert self._replaced is None, "one replacement at a time"
+        if self._supervised.closed:
+            raise self._supervised.failure or self._was_ended()
+        self._next = recipe
+        self._replaced = asyncio.get_running_loop().create_future()
+        self._supervised.notify()
+        try:
+            await self._replaced
+        finally:
+            self._replaced = None
+
+    # --- the life ------------------------------------------------------------------------------
+
+    async def _keep(self) -> None:
+        supervised = self._supervised
+        if self._after:
+            await asyncio.wait(self._after)
+        while True:
+            try:
+                await self._serve()
+            except ClaraedgeError as error:
+                if self._former is not None and supervised.wanted:
+                    former, was_fit = self._former
+                    await self._go_back(former, error, was_fit=was_fit)
+                    continue
+                await self._fail(error)
+            break
+        await self._end()
+        try:
+            await self._workshop.empty(supervised.key)
+        except RunnerUnavailableError:
+            _log.warning("shared folder left behind", extra=self._named)
+
+    async def _serve(self) -> None:
+        """Keeps it running; returns when it is closed, and its container is to end.
+
+        Raises the error with which it has failed for good.
+        """
+        supervised = self._supervised
+        while not supervised.closed:
+            if self._next is not None:
+                await self._switch(self._next)
+            if supervised.container is None and not supervised.wanted:
+                self._close()
+                return
+            try:
+                container = supervised.container or await self._make_in_time()
+                end = await self._attend(container)
+            except RunnerUnavailableError:
+                raise
+            except ClaraedgeError as error:
+                await self._decide(None, error)
+                continue
+            if end is not None:
+                words = await self._workshop.last_words(supervised.key)
+                of_image = await self._workshop.of_image(supervised.recipe) if end.code else ""
+                text = f"{supervised.name} {self._said(end)}{words}{of_image}"
+                await self._decide(end, self._workshop.kind.error(text))
+
+    async def _decide(self, end: Exit | None, error: ClaraedgeError) -> None:
+        """Applies the rule after an end, or after an error without one.
+
+        Returns when the container is to be created again, after a pause, or when it is closed.
+        Raises `error`, with what the rule adds, if the container has failed for good.
+        """
+        supervised = self._supervised
+        supervised.fit = False
+        supervised.reason = str(error)
+        if not supervised.wanted:
+            self._close()
+            return
+        now = self._clock.elapsed()
+        match supervised.rule.decide(
+            end, was_up=supervised.was_fit, restarts=self._restarts, now=now
+        ):
+            case GiveUp(text):
+                raise self._workshop.kind.error(f"{error}; {text}") if text else error
+            case Rest(text):
+                supervised.rested = text
+                self._close()
+                await self._owner.rested(supervised, text)
+            case Again(after):
+                await self._end(running=end is None)
+                supervised.restarts += 1
+                self._owner.restarted(supervised)
+                supervised.notify()
+                extra = {**self._named, "reason": str(error), "after": f"{after:g} s"}
+                _log.warning("%s started again", self._noun, extra=extra)
+                await self._pause(after)
+                self._restarts.append(Restart(at=self._clock.elapsed(), after=after))
+
+    async def _pause(self, seconds: float) -> None:
+        """Waits, but not longer than the container is wanted as it is."""
+        supervised = self._supervised
+        until = self._clock.elapsed() + seconds
+        while supervised.wanted and self._next is None:
+            left = until - self._clock.elapsed()
+            if left <= 0:
+                return
+            await wait_set(supervised.news, left)
+
+    async def _fail(self, error: ClaraedgeError) -> None:
+        supervised = self._supervised
+        supervised.failure = error
+        self._close()
+        if supervised.wanted:
+            _log.error("%s lost", self._noun, extra={**self._named, "reason": str(error)})
+            await self._owner.lost(supervised, error)
+
+    def _close(self) -> None:
+        supervised = self._supervised
+        supervised.closed = True
+        supervised.fit = False
+        self._owner.closing(supervised)
+        self._answer(supervised.failure or self._was_ended())
+        supervised.notify()
+
+    def _was_ended(self) -> ClaraedgeError:
+        return self._workshop.kind.error(f"{self._supervised.name} was ended")
+
+    # --- another recipe ------------------------------------------------------------------------
+
+    async def _switch(self, recipe: Recipe) -> None:
+        supervised = self._supervised
+        assert supervised.recipe is not None, "only what has a recipe gets another one"
+        self._next = None
+        if self._former is None:
+            self._former = (supervised.recipe, supervised.was_fit)
+        await self._change_to(recipe, was_fit=False)
+
+    async def _go_back(self, former: Recipe, error: ClaraedgeError, *, was_fit: bool) -> None:
+        """Returns to the earlier recipe, because the new one has failed with `error`."""
+        self._former = None
+        self._supervised.reason = str(error)
+        extra = {**self._named, "reason": str(error)}
+        _log.warning("%s not updated", self._noun, extra=extra)
+        await self._change_to(former, was_fit=was_fit)
+        self._answer(error)
+
+    async def _change_to(self, recipe: Recipe, *, was_fit: bool) -> None:
+        supervised = self._supervised
+        supervised.was_fit = was_fit
+        await self._end()
+        supervised.recipe, supervised.ports = recipe, set(recipe.ports)
+        self._restarts.clear()
+        supervised.notify()
+
+    def _answer(self, error: ClaraedgeError | None) -> None:
+        """Ends `replace`: with this error, or without."""
+        if self._replaced is None or self._replaced.done():
+            return
+        if error is None:
+            self._replaced.set_result(None)
+        else:
+            self._replaced.set_exception(error)
+
+    # --- the container -------------------------------------------------------------------------
+
+    async def _make_in_time(self) -> str:
+        """Creates and starts its container; retries while Podman is down and somebody wants it."""
+        supervised = self._supervised
+        while True:
+            try:
+                return await self._make()
+            except RunnerUnavailableError:
+                self._left_behind()
+                if not (supervised.was_fit or supervised.patient) or not supervised.wanted:
+                    raise
+                await asyncio.sleep(_OUTAGE)
+            except OSError as error:  # from its folders
+                raise self._unmade(error) from error
+
+    async def _make(self) -> str:
+        supervised = self._supervised
+        workshop, recipe = self._workshop, supervised.recipe
+        assert recipe is not None, "who uses it has said how it is made"
+        async with supervised.wiring:
+            joins = "" if supervised.holder is None else await supervised.holder.ready()
+            name = supervised.making = workshop.new_name(supervised.key)
+            supervised.digest, supervised.gpus = recipe.digest, recipe.spec.devices
+            supervised.memory = recipe.memory
+            supervised.joins, supervised.interrupted = joins, False
+            self._cut_off = False
+            supervised.container = container = await workshop.make(
+                recipe, name=name, networks=supervised.networks, joins=joins
+            )
+            await workshop.runner.start(container)
+        supervised.notify()
+        extra = {**self._named, "container": container[:12], "log": str(supervised.log_path)}
+        _log.info("%s started", self._noun, extra=extra)
+        return container
+
+    def _unmade(self, error: OSError) -> ClaraedgeError:
+        if files.is_full(error):
+            return StorageFullError(
+                f"{error.filename}: the disk is full; free some space there, then work continues"
+            )
+        return self._workshop.kind.error(f"{self._supervised.name} cannot be made: {error}")
+
+    async def _end(self, *, running: bool = True) -> None:
+        """Removes its container, if it has one; `running`: ends it before."""
+        supervised = self._supervised
+        supervised.fit = False
+        async with supervised.wiring:
+            container, supervised.container = supervised.container, None
+        if container is None:
+            return
+        remove = self._workshop.end if running else self._workshop.remove
+        if not await remove(supervised.name, container):
+            self._left_behind()
+        extra = {**self._named, "container": container[:12]}
+        _log.info("%s ended", self._noun, extra=extra)
+
+    def _left_behind(self) -> None:
+        """Reports that its container may remain, so that orphan removal finds it."""
+        self._supervised.making = None
+        self._workshop.on_left()
+
+    async def _attend(self, container: str) -> Exit | None:
+        """Waits for the container's end; returns None if it is closed, or has to be replaced.
+
+        Raises the error of its kind if it does not come up.
+        """
+        supervised, runner = self._supervised, self._workshop.runner
+        ending = asyncio.ensure_future(_answered(partial(runner.wait, container)))
+        fitting = asyncio.ensure_future(self._become_fit(container))
+        watched: list[asyncio.Future[Any]] = [ending]
+        if supervised.joins:
+            released = partial(runner.released, supervised.joins)
+            watched.append(asyncio.ensure_future(_answered(released)))
+        try:
+            while True:
+                if self._may_end():
+                    self._close()
+                    return None
+                if self._next is not None:
+                    return None
+                news = asyncio.ensure_future(supervised.news.wait())
+                try:
+                    await asyncio.wait(
+                        [*watched, news, *([] if supervised.fit else [fitting])],
+                        timeout=supervised.left(),
+                        return_when=asyncio.FIRST_COMPLETED,
+                    )
+                finally:
+                    news.cancel()
+                if ending.done():
+                    return ending.result()
+                if any(future.done() for future in watched):
+                    await self._workshop.end(supervised.name, container)
+                    self._cut_off = True
+                    return Exit(cause=ExitCause.VANISHED)
+                if fitting.done() and not supervised.fit:
+                    fitting.result()
+                    self._is_fit()
+        finally:
+            for task in (*watched, fitting):
+                task.cancel()
+            await asyncio.gather(*watched, fitting, return_exceptions=True)
+
+    async def _become_fit(self, container: str) -> None:
+        supervised = self._supervised
+        if supervised.networks and supervised.ports:
+            address = next(iter(supervised.networks.values()))
+            await supervised.listens(address, set(supervised.ports))
+        if self._fit is not None:
+            await _answered(partial(self._fit, supervised, container))
+
+    def _is_fit(self) -> None:
+        supervised = self._supervised
+        supervised.fit = supervised.was_fit = True
+        self._former = None
+        self._answer(None)
+        self._owner.up(supervised)
+        supervised.notify()
+
+    def _may_end(self) -> bool:
+        left = self._supervised.left()
+        return left is not None and left <= 0
+
+    def _said(self, end: Exit) -> str:
+        """Returns how it ended, for people."""
+        if self._cut_off:
+            return "was ended, because the container with its network namespace is gone"
+        if self._supervised.interrupted and end.cause is ExitCause.VANISHED:
+            return "was interrupted by a restart of the machine"
+        if end.out_of_memory:
+            return "ended by itself (out of memory)"
+        code = end.cause.value if end.code is None else f"exit code {end.code}"
+        return f"ended by itself ({code})"
+
+    @property
+    def _noun(self) -> str:
+        return self._workshop.kind.noun
+
+    @property
+    def _named(self) -> dict[str, str]:
+        """The extra fields of its log records."""
+        return {self._noun: self._supervised.name}
+
+
+def stays_up(seconds: float) -> Fitting[SupervisedContainer]:
+    """Returns the check that a container still runs after some seconds."""
+
+    async def check(_supervised: SupervisedContainer, _container: str) -> None:
+        await asyncio.sleep(seconds)
+
+    return check
+
+
+async def _answered(call: Callable[[], Awaitable[T]]) -> T:
+    """Repeats a call until Podman's service answers: containers run without it."""
+    while True:
+        try:
+            return await call()
+        except RunnerUnavailableError:
+            await asyncio.sleep(_OUTAGE)

@@ -1,0 +1,186 @@
+"""One run of the deployments of a device, on the runner in memory."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from claraedge.clock import Clock, SystemClock
+from claraedge.config import DeploymentsSettings
+from claraedge.deployments.deployments import Deployments, DeploymentView
+from claraedge.deployments.kind import DEPLOYMENTS
+from claraedge.deployments.live import Site
+from claraedge.deployments.model import DeploymentRequest, DeviceFacts, Phase
+from claraedge.deployments.networks import DeploymentNetworks
+from claraedge.deployments.volumes import Volumes
+from claraedge.errors import PackageNotFoundError
+from claraedge.ids import new_id
+from claraedge.images.images import Images
+from claraedge.packages import records
+from claraedge.packages.ids import new_kind_id
+from claraedge.packages.model import Component, Executable, Package, Plan, RestartPolicy
+from claraedge.runner.memory.runner import MemoryRunner
+from claraedge.store.database import Database, Transaction
+from claraedge.supervised.allocations import Allocations
+from claraedge.supervised.workshop import Workshop
+from tests.rig.waiting import eventually
+
+INSTANCE = "0" * 32
+UNSTATED = 64
+
+
+@dataclass
+class DeploymentRig:
+    """What a test arranges and looks at."""
+
+    state: Path
+    runner: MemoryRunner
+    database: Database
+    allocations: Allocations
+    deployments: Deployments
+    site: Site
+    packages: dict[str, Package] = field(default_factory=dict)
+    free_memory: int | None = None
+    gpus: tuple[str, ...] = ()
+
+    async def deploy(self, name: str, package: Package, **more: object) -> DeploymentView:
+        request = DeploymentRequest(name=name, package=package.id, **more)  # type: ignore[arg-type]
+        return await self.deployments.create(request)
+
+    async def until(
+        self, name: str, condition: Callable[[DeploymentView], object], what: str = "it is so"
+    ) -> DeploymentView:
+        """Waits until the condition is true for a deployment, and returns that."""
+        found: list[DeploymentView] = []
+
+        async def holds() -> bool:
+            found[:] = [await self.deployments.get(name)]
+            return bool(condition(found[0]))
+
+        await eventually(holds, f"{name}: {what}", details=lambda: found)
+        return found[0]
+
+    async def until_phase(self, name: str, phase: Phase) -> DeploymentView:
+        return await self.until(name, lambda v: v.deployment.phase is phase, phase.value)
+
+    async def containers(self) -> Sequence[str]:
+        """Returns the names of all containers that exist, without their random ends."""
+        found = await self.runner.containers({})
+        return sorted(container.name.rpartition("-")[0] for container in found)
+
+
+def package(
+    *components: Component, name: str = "app", version: str = "v1.0.0", singleton: bool = False
+) -> Package:
+    plan = Plan(id=new_kind_id("plan"), name="default", components=components, singleton=singleton)
+    return Package(id=new_kind_id("pkg"), name=name, version=version, plans=(plan,))
+
+
+def component(
+    *executables: Executable,
+    name: str = "main",
+    restart: RestartPolicy = RestartPolicy.ALWAYS,
+    **more: object,
+) -> Component:
+    return Component(
+        id=new_kind_id("comp"),
+        name=name,
+        executables=executables,
+        restart_policy=restart,
+        **more,  # type: ignore[arg-type]
+    )
+
+
+def executable(name: str = "run", image: str = "serve:1", **more: object) -> Executable:
+    return Executable(id=new_kind_id("exec"), name=name, image=image, **more)  # type: ignore[arg-type]
+
+
+def _add(tx: Transaction, packages: Sequence[Package]) -> None:
+    for each in packages:
+        if tx.row("package", id=each.id) is None:
+            records.add(tx, each)
+
+
+@asynccontextmanager
+async def deployment_rig(
+    state: Path,
+    runner: MemoryRunner,
+    *,
+    packages: Sequence[Package] = (),
+    settings: DeploymentsSettings | None = None,
+    memory: int = 1 << 20,
+    gpus: tuple[str, ...] = (),
+    granting: bool = True,
+    clock: Clock | None = None,
+) -> AsyncIterator[DeploymentRig]:
+    """Runs the deployments of a state folder; at exit they are cancelled wherever they are.
+
+    `granting`: whether memory and GPUs are granted at once, as by an engine without jobs.
+    """
+    state.mkdir(parents=True, exist_ok=True)  # noqa: ASYNC240 a test alone
+    settings = settings or DeploymentsSettings(up_seconds=0.1)
+    known = {package.id: package for package in packages}
+    clock = clock or SystemClock()
+
+    async def find(text: str) -> Package:
+        if text not in known:
+            raise PackageNotFoundError(f"no package has the id {text}; create it")
+        return known[text]
+
+    async with Database(state / "claraedge.db") as database:
+        await database.write(lambda tx: _add(tx, packages))
+
+        def grant() -> None:
+            if granting:
+                asyncio.get_running_loop().call_soon(give)
+
+        def give() -> None:
+            allocated = allocations.allocated()
+            free = memory - allocated.memory
+            allocations.grant(free, [g for g in gpus if g not in allocated.gpus], gpus)
+
+        allocations = Allocations(grant)
+        images = Images(runner)
+        site = Site(
+            database=database,
+            images=images,
+            workshop=Workshop(
+                runner,
+                new_id,
+                kind=DEPLOYMENTS,
+                folder=state / "deployments",
+                instance=INSTANCE,
+                grace=0.1,
+                why_unusable=images.why_unusable,
+                on_left=lambda: deployments.expect_orphans(),
+            ),
+            networks=DeploymentNetworks(runner, INSTANCE, outside=settings.network == "outside"),
+            volumes=Volumes(state / "volumes", settings.host_folders),
+            allocations=allocations,
+            clock=clock,
+            settings=settings,
+            unstated_memory=UNSTATED,
+            device={"RIO_DEVICE_ID": "d"},
+        )
+        facts = DeviceFacts(
+            architecture="amd64",
+            memory=memory,
+            gpus=len(gpus),
+            host_folders=tuple(map(str, settings.host_folders)),
+            unstated_memory=UNSTATED,
+        )
+        deployments = Deployments(site, find, lambda: facts, new_kind_id)
+        await deployments.prepare()
+        running = asyncio.create_task(deployments.run())
+        try:
+            yield DeploymentRig(
+                state, runner, database, allocations, deployments, site, known, memory, gpus
+            )
+        finally:
+            running.cancel()
+            (error,) = await asyncio.gather(running, return_exceptions=True)
+            if error is not None and not isinstance(error, asyncio.CancelledError):
+                raise error

@@ -1,0 +1,115 @@
+"""Volumes, logs and the device of deployments."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import uuid
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+
+from claraedge.deployments.device import architecture, device_id, interfaces, project_id, view
+from claraedge.deployments.logs import follow, remove_logs
+from claraedge.deployments.model import Mount
+from claraedge.deployments.volumes import Volumes
+from claraedge.errors import DeploymentFailedError
+
+
+def mount(sub_path: str, target: str = "/data") -> Mount:
+    return Mount(executable="exec-a", mount_path=target, sub_path=sub_path)
+
+
+def test_a_volume_is_created_and_anybody_may_write_to_it(tmp_path: Path) -> None:
+    volumes = Volumes(tmp_path / "volumes", ())
+    found = volumes.folders([mount("a/b"), mount("", "/all")])
+    assert found == {"/data": tmp_path / "volumes/a/b", "/all": tmp_path / "volumes"}
+    assert (tmp_path / "volumes/a/b").stat().st_mode & 0o777 == 0o777
+    (tmp_path / "volumes/a/b").chmod(0o700)
+    volumes.folders([mount("a/b")])
+    assert (tmp_path / "volumes/a/b").stat().st_mode & 0o777 == 0o700, "it is the user's"
+
+
+def test_no_link_of_a_container_leads_out_of_the_volumes(tmp_path: Path) -> None:
+    volumes = Volumes(tmp_path / "volumes", ())
+    volumes.folders([mount("a")])
+    (tmp_path / "secret").mkdir()
+    (tmp_path / "volumes/a/link").symlink_to(tmp_path / "secret")
+    (tmp_path / "volumes/a/file").write_text("x")
+    for path in ("a/link", "a/link/new", "a/file", "a/file/new"):
+        with pytest.raises(DeploymentFailedError, match=r"leads over a link or a file"):
+            volumes.folders([mount(path)])
+    assert list((tmp_path / "secret").iterdir()) == []
+
+
+def test_a_folder_of_the_host_has_to_be_in_the_list(tmp_path: Path) -> None:
+    listed = tmp_path / "scans"
+    (listed / "in").mkdir(parents=True)
+    (tmp_path / "other").mkdir()
+    (listed / "link").symlink_to(tmp_path / "other")
+    volumes = Volumes(tmp_path / "volumes", (listed,))
+    assert volumes.folders([mount(str(listed / "in"))]) == {"/data": listed / "in"}
+    with pytest.raises(DeploymentFailedError, match="host_folders"):
+        volumes.folders([mount(str(listed / "link"))])
+    with pytest.raises(DeploymentFailedError, match="is no folder; create it"):
+        volumes.folders([mount(str(listed / "missing"))])
+
+
+async def read(path: Path, *, tail: int = 0, ended: bool = True) -> list[str]:
+    return [line async for lines in follow(path, tail=tail, ended=lambda: ended) for line in lines]
+
+
+def record(text: str) -> str:
+    return f"2026-01-01T00:00:00Z stdout F {text}\n"
+
+
+async def test_a_log_is_read_whole_or_its_end(tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    assert await read(log) == []
+    log.write_text("".join(record(str(n)) for n in range(50_000)))
+    assert await read(log) == [str(n) for n in range(50_000)]
+    assert await read(log, tail=2) == ["49998", "49999"]
+    assert await read(log, tail=1_000_000)
+
+
+async def test_a_log_is_followed_until_the_end(tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    log.write_text(record("one"))
+    over = False
+    found: list[str] = []
+
+    async def reading() -> None:
+        async for lines in follow(log, tail=1, ended=lambda: over):
+            found.extend(lines)
+
+    task = asyncio.create_task(reading())
+    while not found:
+        await asyncio.sleep(0)
+    with log.open("a") as file:
+        file.write(record("two"))
+    while len(found) < 2:
+        await asyncio.sleep(0.01)
+    log.write_text(record("3"))  # conmon cuts a log that is too long, and goes on
+    over = True
+    await task
+    assert found == ["one", "two", "3"]
+
+
+def test_logs_of_old_deployments_go(tmp_path: Path) -> None:
+    for name in ("dep-a.exec-b.log", "dep-a.exec-c.log", "dep-b.exec-b.log"):
+        (tmp_path / name).write_text("x")
+    remove_logs(tmp_path, ["dep-a"])
+    assert [path.name for path in tmp_path.iterdir()] == ["dep-b.exec-b.log"]
+
+
+def test_the_device_is_the_same_for_ever(tmp_path: Path) -> None:
+    instance = uuid.UUID(int=5).hex
+    assert device_id(instance) == str(uuid.UUID(int=5))
+    assert project_id(instance) == "project-f" + "a" * 23
+    found = view(instance, {"A": "1"}, {})
+    assert found.name == os.uname().nodename
+    assert found.architecture == architecture()
+    assert found.variables == {"A": "1"}
+    addresses: Sequence[str] = [a for each in interfaces().values() for a in each]
+    assert "127.0.0.1" not in addresses

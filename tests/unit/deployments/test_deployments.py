@@ -1,0 +1,403 @@
+"""The life of deployments on the runner in memory: start, restarts, failures, updates, the end."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+import pytest
+
+from claraedge.deployments.model import (
+    ExecutableChange,
+    FaultCode,
+    Phase,
+    Status,
+)
+from claraedge.errors import (
+    DeploymentExistsError,
+    DeploymentInUseError,
+    DeploymentNotFoundError,
+    DeploymentNotReadyError,
+    InvalidDeploymentError,
+)
+from claraedge.packages.model import Package, RestartPolicy
+from claraedge.runner.memory.runner import MemoryRunner
+from claraedge.runner.protocol import ContainerSpec
+from claraedge.runner.protocol import Phase as ContainerPhase
+from tests.rig.deployments import (
+    component,
+    deployment_rig,
+    executable,
+    package,
+)
+from tests.rig.waiting import eventually
+
+pytestmark = pytest.mark.timeout(120)
+
+
+async def serve(_spec: ContainerSpec) -> int:
+    await asyncio.Event().wait()
+    return 0
+
+
+async def fail(_spec: ContainerSpec) -> int:
+    return 3
+
+
+class Ending:
+    """A program that ends with a code when it is asked to."""
+
+    def __init__(self) -> None:
+        self.code: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+        self.starts = 0
+        self.specs: list[ContainerSpec] = []
+
+    async def __call__(self, spec: ContainerSpec) -> int:
+        self.starts += 1
+        self.specs.append(spec)
+        self.code = asyncio.get_running_loop().create_future()
+        return await self.code
+
+    def end(self, code: int) -> None:
+        self.code.set_result(code)
+
+
+@pytest.fixture
+def runner() -> MemoryRunner:
+    runner = MemoryRunner()
+    runner.add_image("serve:1", serve)
+    runner.add_image("fail:1", fail)
+    return runner
+
+
+def app(
+    image: str = "serve:1", restart: RestartPolicy = RestartPolicy.ALWAYS, name: str = "app"
+) -> Package:
+    return package(component(executable(image=image), restart=restart), name=name)
+
+
+async def test_a_deployment_starts_and_is_undeployed(tmp_path: Path, runner: MemoryRunner) -> None:
+    pack = package(component(executable("a"), executable("b")))
+    async with deployment_rig(tmp_path, runner, packages=[pack]) as rig:
+        created = await rig.deploy("one", pack, labels={"room": "3"})
+        assert created.deployment.phase is Phase.IN_PROGRESS
+        started = await rig.until_phase("one", Phase.SUCCEEDED)
+        assert started.status is Status.RUNNING
+        assert started.deployment.labels == {"room": "3"}
+        assert len(await rig.containers()) == 3  # with the holder of their network
+        assert rig.allocations.allocated().memory == 128
+        assert len(await runner.networks({})) == 1
+        stopped = await rig.deployments.undeploy(created.deployment.id[:9])
+        assert stopped.deployment.phase is Phase.PARTIALLY_DEPROVISIONED
+        ended = await rig.until_phase("one", Phase.STOPPED)
+        assert ended.status is Status.STOPPED
+        assert ended.deployment.stopped is not None
+        assert await rig.containers() == []
+        assert await runner.networks({}) == []
+        assert rig.allocations.allocated().memory == 0
+        again = await rig.deployments.undeploy(created.deployment.id)
+        assert again.deployment.phase is Phase.STOPPED
+
+
+async def test_executables_of_a_component_share_a_network_and_their_settings(
+    tmp_path: Path, runner: MemoryRunner
+) -> None:
+    program = Ending()
+    runner.add_image("app:1", program)
+    pack = package(
+        component(
+            executable(image="app:1", command=("source setup.bash", "run"), memory=100, cpu=0.5)
+        )
+    )
+    async with deployment_rig(tmp_path, runner, packages=[pack]) as rig:
+        await rig.deploy("one", pack)
+        view = await rig.until_phase("one", Phase.SUCCEEDED)
+        (spec,) = program.specs
+        assert spec.joins
+        assert spec.networks == {}
+        assert spec.environment["RIO_DEVICE_ID"] == "d"
+        assert spec.command == ("set -e\nsource setup.bash\nrun",)
+        assert spec.entrypoint[:2] == ("/bin/sh", "-c")
+        assert (spec.memory, spec.cpu) == (100 << 20, 0.5)
+        assert spec.writable_root
+        (address,) = view.addresses.values()
+        assert address.endswith(".250")
+
+
+@pytest.mark.parametrize(
+    ("policy", "code", "again"),
+    [
+        (RestartPolicy.ALWAYS, 0, True),
+        (RestartPolicy.ALWAYS, 1, True),
+        (RestartPolicy.ON_FAILURE, 0, False),
+        (RestartPolicy.ON_FAILURE, 1, True),
+        (RestartPolicy.NEVER, 0, False),
+        (RestartPolicy.NEVER, 1, False),
+    ],
+)
+async def test_its_policy_decides_after_an_end(
+    tmp_path: Path, runner: MemoryRunner, policy: RestartPolicy, code: int, again: bool
+) -> None:
+    program = Ending()
+    runner.add_image("app:1", program)
+    pack = app("app:1", policy)
+    async with deployment_rig(tmp_path, runner, packages=[pack]) as rig:
+        await rig.deploy("one", pack)
+        await rig.until_phase("one", Phase.SUCCEEDED)
+        program.end(code)
+        if again:
+            await eventually(lambda: program.starts == 2, "it is started again")
+            view = await rig.until("one", lambda v: v.status is Status.RUNNING)
+        else:
+            wanted = Status.ERROR if code else Status.STOPPED
+            view = await rig.until("one", lambda v: v.status is wanted)
+        (record,) = view.deployment.executables.values()
+        assert record.restarts == int(again)
+        assert f"exit code {code}" in record.reason
+        assert view.deployment.phase is Phase.SUCCEEDED
+        assert program.starts == 1 + int(again)
+
+
+async def test_what_ends_before_it_is_up_fails_to_start_and_leaves_nothing(
+    tmp_path: Path, runner: MemoryRunner
+) -> None:
+    pack = package(
+        component(
+            executable("good"), executable("bad", image="fail:1"), restart=RestartPolicy.NEVER
+        )
+    )
+    async with deployment_rig(tmp_path, runner, packages=[pack]) as rig:
+        await rig.deploy("one", pack)
+        view = await rig.until_phase("one", Phase.FAILED_TO_START)
+        (fault,) = view.deployment.faults
+        assert fault.code is FaultCode.EXITED_EARLY
+        assert "bad" in fault.message
+        assert "exit code 3" in fault.message
+        assert view.status is Status.ERROR
+        assert await rig.containers() == []
+        assert rig.allocations.allocated().memory == 0
+
+
+async def test_what_crashes_again_and_again_fails_with_its_own_code(
+    tmp_path: Path, runner: MemoryRunner
+) -> None:
+    pack = app("fail:1")
+    async with deployment_rig(tmp_path, runner, packages=[pack]) as rig:
+        await rig.deploy("one", pack)
+        view = await rig.until_phase("one", Phase.FAILED_TO_START)
+        assert [fault.code for fault in view.deployment.faults] == [FaultCode.CRASHES]
+        await rig.deploy("one", pack)  # its name is free again
+
+
+async def test_a_missing_image_fails_at_once(tmp_path: Path, runner: MemoryRunner) -> None:
+    pack = app("nowhere:1")
+    async with deployment_rig(tmp_path, runner, packages=[pack]) as rig:
+        await rig.deploy("one", pack)
+        view = await rig.until_phase("one", Phase.FAILED_TO_START)
+        assert [fault.code for fault in view.deployment.faults] == [FaultCode.NO_IMAGE]
+        assert "nowhere:1" in view.deployment.faults[0].message
+        ended = await rig.deployments.undeploy("one")
+        assert ended.deployment.phase is Phase.STOPPED
+
+
+async def test_names_dependencies_and_deployments_in_use(
+    tmp_path: Path, runner: MemoryRunner
+) -> None:
+    parent = package(component(executable()), name="parent")
+    child = package(component(executable()), name="child")
+    async with deployment_rig(tmp_path, runner, packages=[parent, child]) as rig:
+        first = await rig.deploy("p", parent)
+        with pytest.raises(DeploymentExistsError, match=first.deployment.id):
+            await rig.deploy("p", parent)
+        await rig.until_phase("p", Phase.SUCCEEDED)
+        with pytest.raises(DeploymentNotFoundError):
+            await rig.deploy("c", child, dependencies=("dep-" + "a" * 24,))
+        second = await rig.deploy("c", child, dependencies=("p",))
+        with pytest.raises(DeploymentInUseError, match=second.deployment.id):
+            await rig.deployments.undeploy("p")
+        with pytest.raises(DeploymentNotReadyError):
+            await rig.deploy("d", child, dependencies=("c",))
+        await rig.until_phase("c", Phase.SUCCEEDED)
+        used = await rig.deployments.get("p")
+        assert used.deployment.used_by == (second.deployment.id,)
+        await rig.deployments.undeploy("c")
+        await rig.until_phase("c", Phase.STOPPED)
+        await rig.deployments.undeploy("p")
+        await rig.until_phase("p", Phase.STOPPED)
+        assert await runner.networks({}) == []
+
+
+async def test_a_dependent_deployment_gets_the_address_of_the_other(
+    tmp_path: Path, runner: MemoryRunner
+) -> None:
+    program = Ending()
+    runner.add_image("app:1", program)
+    from claraedge.packages.model import Endpoint
+
+    parent = package(
+        component(executable(), endpoints=(Endpoint(name="API-1", port=80, target_port=8080),)),
+        name="parent",
+    )
+    child = app("app:1", name="child")
+    async with deployment_rig(tmp_path, runner, packages=[parent, child]) as rig:
+        await rig.deploy("p", parent)
+        view = await rig.until_phase("p", Phase.SUCCEEDED)
+        (address,) = view.addresses.values()
+        await rig.deploy("c", child, dependencies=("p",))
+        await rig.until_phase("c", Phase.SUCCEEDED)
+        (spec,) = program.specs
+        assert spec.environment["API_1"] == f"{address}:8080"
+        assert spec.environment["API_1_HOST"] == address
+        assert spec.environment["API_1_PORT"] == "8080"
+
+
+async def test_a_singleton_is_deployed_once(tmp_path: Path, runner: MemoryRunner) -> None:
+    pack = package(component(executable()), singleton=True)
+    async with deployment_rig(tmp_path, runner, packages=[pack]) as rig:
+        await rig.deploy("one", pack)
+        with pytest.raises(DeploymentExistsError, match="allows one deployment"):
+            await rig.deploy("two", pack)
+
+
+async def test_an_update_replaces_one_after_the_other_and_a_bad_one_changes_nothing(
+    tmp_path: Path, runner: MemoryRunner
+) -> None:
+    runner.add_image("serve:2", serve)
+    pack = package(component(executable("a"), executable("b")))
+    async with deployment_rig(tmp_path, runner, packages=[pack]) as rig:
+        await rig.deploy("one", pack)
+        await rig.until_phase("one", Phase.SUCCEEDED)
+        await rig.deployments.update("one", [ExecutableChange(executable="a", image="serve:2")])
+        view = await rig.until("one", lambda v: v.deployment.generation == 2)
+        assert view.deployment.phase is Phase.SUCCEEDED
+        images = {e.name: e.image for _, e in view.deployment.plan.executables()}
+        assert images == {"a": "serve:2", "b": "serve:1"}
+        await rig.deployments.update(
+            "one",
+            [
+                ExecutableChange(executable="a", image="serve:1"),
+                ExecutableChange(executable="b", image="fail:1"),
+            ],
+        )
+        view = await rig.until_phase("one", Phase.FAILED_TO_UPDATE)
+        images = {e.name: e.image for _, e in view.deployment.plan.executables()}
+        assert images == {"a": "serve:2", "b": "serve:1"}
+        await rig.until("one", lambda v: v.status is Status.RUNNING)
+        running = {
+            c.labels["io.claraedge.executable-name"]
+            for c in await runner.containers({})
+            if c.phase is ContainerPhase.RUNNING
+        }
+        assert len(running) == 2
+        assert len(await rig.containers()) == 3
+        with pytest.raises(InvalidDeploymentError, match="no such executable"):
+            await rig.deployments.update("one", [ExecutableChange(executable="x", image="y")])
+
+
+async def test_a_deployment_waits_for_its_gpu_and_memory_visibly(
+    tmp_path: Path, runner: MemoryRunner
+) -> None:
+    pack = package(component(executable(gpus=1)))
+    async with deployment_rig(tmp_path, runner, packages=[pack], gpus=("g0",)) as rig:
+        await rig.deploy("one", pack)
+        view = await rig.until_phase("one", Phase.SUCCEEDED)
+        assert [r.gpus for r in view.deployment.executables.values()] == [("g0",)]
+        await rig.deploy("two", pack)
+        waiting = await rig.until("two", lambda v: "GPU" in v.waits_for)
+        assert waiting.status is Status.PENDING
+        assert waiting.waits_for == "1 GPUs; 0 are free"
+        await rig.deployments.undeploy("one")
+        await rig.until_phase("two", Phase.SUCCEEDED)
+
+
+async def test_one_that_waits_can_be_undeployed(tmp_path: Path, runner: MemoryRunner) -> None:
+    pack = package(component(executable(gpus=1)))
+    async with deployment_rig(
+        tmp_path, runner, packages=[pack], gpus=("g0",), granting=False
+    ) as rig:
+        await rig.deploy("one", pack)
+        await rig.until("one", lambda v: "memory and GPUs" in v.waits_for)
+        await rig.deployments.undeploy("one")
+        await rig.until_phase("one", Phase.STOPPED)
+        assert rig.allocations.first is None
+
+
+# --- after a restart ----------------------------------------------------------------------------
+
+
+async def test_a_new_daemon_adopts_what_runs(tmp_path: Path, runner: MemoryRunner) -> None:
+    program = Ending()
+    runner.add_image("app:1", program)
+    pack = package(component(executable(image="app:1", gpus=1)))
+    async with deployment_rig(tmp_path, runner, packages=[pack], gpus=("g0",)) as rig:
+        await rig.deploy("one", pack)
+        await rig.until_phase("one", Phase.SUCCEEDED)
+        before = {c.id for c in await runner.containers({})}
+    async with deployment_rig(tmp_path, runner, packages=[pack], gpus=("g0",)) as rig:
+        view = await rig.until("one", lambda v: v.status is Status.RUNNING)
+        assert view.deployment.phase is Phase.SUCCEEDED
+        assert {c.id for c in await runner.containers({})} == before, view
+        assert rig.allocations.allocated().gpus == {"g0"}
+        assert program.starts == 1
+        await rig.deployments.undeploy("one")
+        await rig.until_phase("one", Phase.STOPPED)
+        assert await rig.containers() == []
+
+
+@pytest.mark.parametrize(
+    ("policy", "back"),
+    [
+        (RestartPolicy.ALWAYS, True),
+        (RestartPolicy.ON_FAILURE, True),
+        (RestartPolicy.NEVER, False),
+    ],
+)
+async def test_after_a_restart_of_the_machine_the_policy_decides(
+    tmp_path: Path, runner: MemoryRunner, policy: RestartPolicy, back: bool
+) -> None:
+    program = Ending()
+    runner.add_image("app:1", program)
+    pack = app("app:1", policy)
+    async with deployment_rig(tmp_path, runner, packages=[pack]) as rig:
+        await rig.deploy("one", pack)
+        await rig.until_phase("one", Phase.SUCCEEDED)
+    runner.cut_power()
+    async with deployment_rig(tmp_path, runner, packages=[pack]) as rig:
+        wanted = Status.RUNNING if back else Status.ERROR
+        view = await rig.until("one", lambda v: v.status is wanted)
+        assert view.deployment.phase is Phase.SUCCEEDED
+        assert program.starts == 1 + int(back)
+        (record,) = view.deployment.executables.values()
+        assert "restart of the machine" in record.reason
+
+
+async def test_containers_of_no_deployment_are_removed_at_the_start(
+    tmp_path: Path, runner: MemoryRunner
+) -> None:
+    pack = app()
+    async with deployment_rig(tmp_path, runner, packages=[pack]) as rig:
+        await rig.deploy("one", pack)
+        await rig.until_phase("one", Phase.SUCCEEDED)
+        await rig.database.write(lambda tx: tx.run("drop_package", id=pack.id))
+    async with deployment_rig(tmp_path, runner, packages=[]) as rig:
+
+        async def clean() -> bool:
+            return not await rig.containers() and not await runner.networks({})
+
+        await eventually(clean, "nothing is left")
+
+
+async def test_while_podman_is_out_nothing_is_lost(tmp_path: Path, runner: MemoryRunner) -> None:
+    pack = app()
+    runner.available = False
+    async with deployment_rig(tmp_path, runner, packages=[pack]) as rig:
+        await rig.deploy("one", pack)
+        await asyncio.sleep(0)
+        runner.available = True
+        await rig.until_phase("one", Phase.SUCCEEDED)
+        runner.available = False
+        await rig.deployments.undeploy("one")
+        await rig.until("one", lambda v: v.waits_for)
+        runner.available = True
+        await rig.until_phase("one", Phase.STOPPED)
+        assert await rig.containers() == []

@@ -11,8 +11,8 @@ from claraedge.deployments.deployments import Deployments
 from claraedge.deployments.device import DeviceView, device_id, project_id, view
 from claraedge.deployments.environment import device_variables
 from claraedge.deployments.kind import DEPLOYMENTS
-from claraedge.deployments.live import Site
 from claraedge.deployments.networks import DeploymentNetworks
+from claraedge.deployments.site import Site
 from claraedge.deployments.volumes import Volumes
 from claraedge.ids import new_id
 from claraedge.images.images import Images

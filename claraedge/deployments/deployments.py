@@ -18,7 +18,7 @@ from dataclasses import dataclass, replace
 from claraedge.blocking import in_thread
 from claraedge.bugs import known
 from claraedge.deployments import records
-from claraedge.deployments.live import LiveDeployment, Site
+from claraedge.deployments.live import LiveDeployment
 from claraedge.deployments.logs import follow, remove_logs, tail_of
 from claraedge.deployments.model import (
     DeployedExecutable,
@@ -30,6 +30,7 @@ from claraedge.deployments.model import (
     Status,
 )
 from claraedge.deployments.planning import changed, make_plan
+from claraedge.deployments.site import Site
 from claraedge.errors import (
     ClaraedgeError,
     DeploymentNotReadyError,
@@ -338,7 +339,7 @@ class Deployments:
 
     def _known(self) -> Collection[str]:
         """Returns the ids and names of containers that some deployment has or creates."""
-        return {word for live in self._live.values() for word in live.containers()}
+        return {word for live in self._live.values() for word in live.containers.names()}
 
     # --- views ---------------------------------------------------------------------------------
 
@@ -350,7 +351,7 @@ class Deployments:
                 statuses[executable.id] = _status(deployment, live, executable.id)
             statuses[component.id] = combined(statuses[e.id] for e in component.executables)
         if live is not None:
-            executables = {e: live.record(e) for e in deployment.executables}
+            executables = live.deployment.executables
             deployment = replace(deployment, executables=executables)
         return DeploymentView(
             deployment=deployment,
@@ -389,7 +390,7 @@ def _status(deployment: Deployment, live: LiveDeployment | None, executable: str
         return Status.ERROR
     if live is None:
         return Status.STOPPED
-    return live.status(executable)
+    return live.containers.status(executable)
 
 
 def _of(container: Container) -> str:

@@ -12,9 +12,9 @@ from claraedge.clock import Clock, SystemClock
 from claraedge.config import DeploymentsSettings
 from claraedge.deployments.deployments import Deployments, DeploymentView
 from claraedge.deployments.kind import DEPLOYMENTS
-from claraedge.deployments.live import Site
 from claraedge.deployments.model import DeploymentRequest, DeviceFacts, Phase
 from claraedge.deployments.networks import DeploymentNetworks
+from claraedge.deployments.site import Site
 from claraedge.deployments.volumes import Volumes
 from claraedge.errors import PackageNotFoundError
 from claraedge.ids import new_id
@@ -22,7 +22,7 @@ from claraedge.images.images import Images
 from claraedge.packages import records
 from claraedge.packages.ids import new_kind_id
 from claraedge.packages.model import Component, Executable, Package, Plan, RestartPolicy
-from claraedge.runner.memory.runner import MemoryRunner
+from claraedge.runner.protocol import Runner
 from claraedge.store.database import Database, Transaction
 from claraedge.supervised.allocations import Allocations
 from claraedge.supervised.workshop import Workshop
@@ -37,7 +37,7 @@ class DeploymentRig:
     """What a test arranges and looks at."""
 
     state: Path
-    runner: MemoryRunner
+    runner: Runner
     database: Database
     allocations: Allocations
     deployments: Deployments
@@ -107,8 +107,10 @@ def _add(tx: Transaction, packages: Sequence[Package]) -> None:
 @asynccontextmanager
 async def deployment_rig(
     state: Path,
-    runner: MemoryRunner,
+    runner: Runner,
     *,
+    instance: str = INSTANCE,
+    grace: float = 0.1,
     packages: Sequence[Package] = (),
     settings: DeploymentsSettings | None = None,
     memory: int = 1 << 20,
@@ -152,12 +154,12 @@ async def deployment_rig(
                 new_id,
                 kind=DEPLOYMENTS,
                 folder=state / "deployments",
-                instance=INSTANCE,
-                grace=0.1,
+                instance=instance,
+                grace=grace,
                 why_unusable=images.why_unusable,
                 on_left=lambda: deployments.expect_orphans(),
             ),
-            networks=DeploymentNetworks(runner, INSTANCE, outside=settings.network == "outside"),
+            networks=DeploymentNetworks(runner, instance, outside=settings.network == "outside"),
             volumes=Volumes(state / "volumes", settings.host_folders),
             allocations=allocations,
             clock=clock,

@@ -294,6 +294,23 @@ async def test_an_update_replaces_one_after_the_other_and_a_bad_one_changes_noth
             await rig.deployments.update("one", [ExecutableChange(executable="x", image="y")])
 
 
+async def test_an_update_starts_again_what_had_ended_for_good(
+    tmp_path: Path, runner: MemoryRunner
+) -> None:
+    program = Ending()
+    runner.add_image("app:1", program)
+    pack = app("app:1", RestartPolicy.NEVER)
+    async with deployment_rig(tmp_path, runner, packages=[pack]) as rig:
+        await rig.deploy("one", pack)
+        await rig.until_phase("one", Phase.SUCCEEDED)
+        program.end(0)
+        await rig.until("one", lambda v: v.status is Status.STOPPED)
+        await rig.deployments.update("one", [ExecutableChange(executable="run", image="serve:1")])
+        view = await rig.until("one", lambda v: v.deployment.generation == 2)
+        assert view.status is Status.RUNNING
+        assert view.deployment.phase is Phase.SUCCEEDED
+
+
 async def test_a_deployment_waits_for_its_gpu_and_memory_visibly(
     tmp_path: Path, runner: MemoryRunner
 ) -> None:

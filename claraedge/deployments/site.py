@@ -1,0 +1,33 @@
+"""What the deployments of a device share."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from claraedge.clock import Clock
+from claraedge.config import DeploymentsSettings
+from claraedge.deployments.networks import DeploymentNetworks
+from claraedge.deployments.volumes import Volumes
+from claraedge.images.images import Images
+from claraedge.store.database import Database
+from claraedge.supervised.allocations import Allocations
+from claraedge.supervised.workshop import Workshop
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Site:
+    """The parts of the daemon that deployments use."""
+
+    database: Database
+    images: Images
+    workshop: Workshop
+    networks: DeploymentNetworks
+    volumes: Volumes
+    allocations: Allocations
+    clock: Clock
+    settings: DeploymentsSettings
+    unstated_memory: int
+    """Megabytes that are reserved for an executable that states none."""
+    device: Mapping[str, str]
+    """Environment variables that say where an executable runs."""

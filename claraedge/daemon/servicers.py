@@ -22,7 +22,7 @@ from claraedge.api.files import FilesServicer
 from claraedge.api.jobs import JobsServicer
 from claraedge.api.models import ModelsServicer
 from claraedge.api.monitor import MonitorServicer
-from claraedge.api.packages import PackagesServicer
+from claraedge.api.packages.catalogue import PackagesServicer
 from claraedge.api.payloads import PayloadsServicer
 from claraedge.api.pipelines import PipelineFilesServicer, PipelinesServicer
 from claraedge.api.places import Places

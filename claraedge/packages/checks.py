@@ -62,7 +62,7 @@ class Mistakes:
         return path
 
 
-class Place:
+class Written:
     """A value of the manifest, and where it stands. The value None: nothing is written there.
 
     Every method returns a usable value, and adds a mistake if what is written is wrong.
@@ -77,13 +77,13 @@ class Place:
         """Adds a mistake at this place."""
         self.mistakes.add(self.path, what)
 
-    def __getitem__(self, name: str) -> Place:
+    def __getitem__(self, name: str) -> Written:
         """Returns the place of a field."""
         value = self.value.get(name) if isinstance(self.value, dict) else None
         key = f".{name}" if _PLAIN_KEY.fullmatch(name) else f"[{json.dumps(name[:64])}]"
-        return Place(value, (self.path + key).removeprefix("."), self.mistakes)
+        return Written(value, (self.path + key).removeprefix("."), self.mistakes)
 
-    def fields(self, *known: str, ignored: Iterable[str] = ()) -> Place:
+    def fields(self, *known: str, ignored: Iterable[str] = ()) -> Written:
         """Returns this place, an object of which only these fields are known.
 
         `ignored` are fields that may be there as well, without any effect.
@@ -97,7 +97,7 @@ class Place:
                     )
         return self
 
-    def items(self) -> list[Place]:
+    def items(self) -> list[Written]:
         """Returns the places of a list's elements."""
         if self.value is None or not self._is(list, "a list"):
             return []
@@ -105,7 +105,7 @@ class Place:
             self.wrong(f"it has {len(self.value)} elements; {MAX_ELEMENTS} are allowed")
             return []
         return [
-            Place(value, f"{self.path}[{i}]", self.mistakes) for i, value in enumerate(self.value)
+            Written(value, f"{self.path}[{i}]", self.mistakes) for i, value in enumerate(self.value)
         ]
 
     def listed(self) -> tuple[Json, ...]:
@@ -118,13 +118,13 @@ class Place:
             return {}
         return dict(self.value)
 
-    def need(self, what: str) -> Place:
+    def need(self, what: str) -> Written:
         """Adds a mistake if nothing is written here; `what` says what to write."""
         if self.value is None or self.value in ("", []):
             self.wrong(f"it is missing; write {what}")
         return self
 
-    def text(self, *, longest: int = 255, form: Form | None = None) -> str:
+    def text(self, *, longest: int = 255, rule: TextRule | None = None) -> str:
         """Returns a text on one line; empty if there is none."""
         text = self.prose(longest=longest)
         if not text:
@@ -132,8 +132,8 @@ class Place:
         if not text.isprintable() or text != text.strip():
             self.wrong(f"{shown(text)} has blanks at its ends or characters that are not printable")
             return ""
-        if form is not None and not form.matches(text):
-            self.wrong(f"{shown(text)} is not allowed; write {form.meaning}")
+        if rule is not None and not rule.matches(text):
+            self.wrong(f"{shown(text)} is not allowed; write {rule.meaning}")
             return ""
         return text
 
@@ -161,7 +161,10 @@ class Place:
         if self.value is None:
             return 0
         what = f"a number from {least} to {most:g} ({unit})"
-        if isinstance(self.value, bool) or not self._is((int, float), what):
+        if isinstance(self.value, bool):
+            self.wrong(f"{_brief(self.value)} is not {what}")
+            return 0
+        if not self._is((int, float), what):
             return 0
         if not least <= self.value <= most:
             self.wrong(f"{_brief(self.value)} is not {what}")
@@ -191,7 +194,7 @@ class Place:
         return False
 
 
-class Form:
+class TextRule:
     """A form of texts, with its meaning in words."""
 
     def __init__(self, pattern: str, meaning: str) -> None:
@@ -199,7 +202,7 @@ class Form:
         self.meaning = meaning
 
 
-def distinct(names: Iterable[tuple[Place, str]], what: str) -> None:
+def distinct(names: Iterable[tuple[Written, str]], what: str) -> None:
     """Adds a mistake for each name that stands twice."""
     seen: set[str] = set()
     for place, name in names:

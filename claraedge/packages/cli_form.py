@@ -8,7 +8,7 @@ from __future__ import annotations
 from shlex import join
 from typing import Any
 
-from claraedge.packages.checks import Json, Place
+from claraedge.packages.checks import Json, Written
 
 _VERSIONS = ("apiextensions.rapyuta.io/v1", "api.rapyuta.io/v2")
 _RESTART = {"always": "always", "never": "no", "onfailure": "on-failure"}
@@ -31,7 +31,7 @@ def is_cli_form(value: Json) -> bool:
     return isinstance(value, dict) and ("kind" in value or "spec" in value)
 
 
-def convert(document: Place) -> Place:
+def convert(document: Written) -> Written:
     """Returns the same package in the form of the module.
 
     Mistakes that are found in it later are reported at the paths of the document.
@@ -65,10 +65,10 @@ def convert(document: Place) -> Place:
         "plans": [plan],
     }
     _rename(document)
-    return Place(_some(whole), "", document.mistakes)
+    return Written(_some(whole), "", document.mistakes)
 
 
-def _component(spec: Place) -> dict[str, Json]:
+def _component(spec: Written) -> dict[str, Json]:
     device = spec["device"].fields("arch", "restart")
     cloud = spec["cloud"].fields("replicas")
     component: dict[str, Json] = {
@@ -94,7 +94,7 @@ def _component(spec: Place) -> dict[str, Json]:
     return _some(component)
 
 
-def _environment(spec: Place) -> Place:
+def _environment(spec: Written) -> Written:
     """Returns the list of parameters, which has a name for each runtime."""
     of_device, of_cloud = spec["environmentArgs"], spec["environmentVars"]
     if of_device.value and of_cloud.value:
@@ -102,12 +102,12 @@ def _environment(spec: Place) -> Place:
     return of_cloud if of_device.value is None else of_device
 
 
-def _parameter(place: Place) -> Json:
+def _parameter(place: Written) -> Json:
     place.fields("name", "description", "default", "exposed", "exposedName")
     return place.value
 
 
-def _exposed(spec: Place) -> list[Json]:
+def _exposed(spec: Written) -> list[Json]:
     return [
         {
             "component": "default",
@@ -119,7 +119,7 @@ def _exposed(spec: Place) -> list[Json]:
     ]
 
 
-def _executable(place: Place) -> Json:
+def _executable(place: Written) -> Json:
     executable = place.fields(
         "name", "type", "command", "runAsBash", "limits", "livenessProbe", "docker", "build",
         "simulation", "uid", "gid",
@@ -155,7 +155,7 @@ def _executable(place: Place) -> Json:
     )
 
 
-def _command(place: Place) -> Json:
+def _command(place: Written) -> Json:
     """Returns the lines of a command.
 
     A list whose first text is a single word is one command with its arguments.
@@ -169,7 +169,7 @@ def _command(place: Place) -> Json:
     return words
 
 
-def _endpoint(place: Place) -> Json:
+def _endpoint(place: Written) -> Json:
     endpoint = place.fields("name", "type", "port", "targetPort", "portRange")
     if not isinstance(place.value, dict):
         return place.value
@@ -189,7 +189,7 @@ def _endpoint(place: Place) -> Json:
     )
 
 
-def _ros(place: Place) -> Json:
+def _ros(place: Written) -> Json:
     ros = place.fields("enabled", "version", "inboundScopedTargeted", "rosEndpoints")
     if not ros["enabled"].flag():
         return {"isROS": False}
@@ -212,7 +212,7 @@ def _ros(place: Place) -> Json:
     )
 
 
-def _rename(document: Place) -> None:
+def _rename(document: Written) -> None:
     """Makes mistakes of the made manifest be reported where the document has the values."""
     rename = document.mistakes.rename
     spec = document["spec"]

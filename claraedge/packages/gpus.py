@@ -6,14 +6,14 @@ from collections.abc import Sequence
 
 import msgspec
 
-from claraedge.packages.checks import Place
+from claraedge.packages.checks import Written
 from claraedge.packages.model import Component, Executable
 from claraedge.pipelines.syntax.problems import listed, shown
 
 MAX_GPUS = 64
 
 
-def assigned(metadata: Place, components: Sequence[Component]) -> tuple[Component, ...]:
+def assigned(metadata: Written, components: Sequence[Component]) -> tuple[Component, ...]:
     """Returns the components with the GPUs of their executables.
 
     The value is a number, for the only executable of the plan, or an object of names of executables
@@ -39,15 +39,13 @@ def assigned(metadata: Place, components: Sequence[Component]) -> tuple[Componen
                 place[name].wrong(
                     f"the plan has no executable {shown(name)}; it has {listed(names)}"
                 )
+    elif place.value is not None and len(names) == 1:
+        counts[names[0]] = place.whole(MAX_GPUS, "GPUs")
     elif place.value is not None:
-        number = place.whole(MAX_GPUS, "GPUs")
-        if len(names) == 1:
-            counts[names[0]] = number
-        else:
-            place.wrong(
-                f"the plan has {len(names)} executables; write an object with the name of each that"
-                " needs GPUs, and their number"
-            )
+        place.wrong(
+            f"the plan has {len(names)} executables; write an object with the name of each that"
+            " needs GPUs, and their number"
+        )
     return tuple(_with(component, counts) for component in components)
 
 

@@ -145,11 +145,11 @@ def _yaml(text: str) -> Json:
     node = read(text, "manifest", report)
     problems = report.problems()
     if problems or node is None:
-        raise InvalidManifestError(*(_told(problem) for problem in problems))
+        raise InvalidManifestError(*(_message_of(problem) for problem in problems))
     return _value(node)
 
 
-def _told(problem: Problem) -> str:
+def _message_of(problem: Problem) -> str:
     message = problem.message.replace("the definition language", "a manifest")
     advice = _ADVICE.get(problem.code, problem.fix)
     return f"line {problem.line}, column {problem.column}: {message}; {advice}"

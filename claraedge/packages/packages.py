@@ -34,16 +34,14 @@ class Packages:
         new_id: NewKindId,
         *,
         in_use: Callable[[Transaction, str], str | None] = lambda _tx, _package: None,
-        forget: Callable[[Transaction, str], object] = lambda _tx, _package: None,
     ) -> None:
         """`in_use` returns the name and the id of a deployment of a package that has not stopped;
-        None if there is none. `forget` removes the records of those that have stopped.
+        None if there is none.
         """
         self._database = database
         self._clock = clock
         self._new_id = new_id
         self._in_use = in_use
-        self._forget = forget
 
     async def create(self, manifest: str) -> Package:
         """Creates a package from the text of a manifest.
@@ -80,9 +78,10 @@ class Packages:
         return found
 
     async def delete(self, package: str) -> Package:
-        """Deletes a package, with the records of its deployments that have stopped.
+        """Deletes a package; returns it as it was.
 
-        Returns it as it was. Raises PackageInUseError if a deployment of it has not stopped, and
+        The records of its deployments that have stopped are deleted with it (ON DELETE CASCADE).
+        Raises PackageInUseError if a deployment of it has not stopped, and
         what `records.resolve` raises.
         """
 
@@ -93,7 +92,6 @@ class Packages:
                     f"the package {found.id} ({found.name}) is used by the deployment {user}; end"
                     " it with `claraedge undeploy`, then delete the package"
                 )
-            self._forget(tx, found.id)
             records.drop(tx, found.id)
             return found
 

@@ -11,7 +11,7 @@ import shlex
 from collections.abc import Mapping
 from typing import Any
 
-from claraedge.packages.checks import Form, Mistakes, Place, distinct, is_texts
+from claraedge.packages.checks import Mistakes, TextRule, Written, distinct, is_texts
 from claraedge.packages.gpus import assigned
 from claraedge.packages.ids import NewKindId
 from claraedge.packages.model import (
@@ -42,16 +42,16 @@ _ANSWERED = (
     "isPublic", "tags", "buildGeneration", "internalComponents", "free", "metadata",
     "required_runtime",
 )  # fmt: skip
-_VERSION = Form(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,63}", "such as `v1.0.0`: no blanks, `:` or `/`")
-_VARIABLE = Form(r"[A-Za-z_][A-Za-z0-9_.-]{0,254}", "the name of an environment variable")
-_ENDPOINT = Form(r"[A-Za-z_][A-Za-z0-9_-]{0,62}", "up to 63 letters, digits, `_` and `-`")
-_IMAGE = Form(r"[A-Za-z0-9][A-Za-z0-9._/:@+-]{0,511}", "the name of an image: `repository:tag`")
-_DISTRO = Form(r"[a-z]{1,32}", "such as `noetic`")
-_RANGE = Form(r"[0-9]{1,5}(-[0-9]{1,5})?(,[0-9]{1,5}(-[0-9]{1,5})?)*", "such as `53,1024-1025`")
+_VERSION = TextRule(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,63}", "such as `v1.0.0`: no blanks, `:` or `/`")
+_VARIABLE = TextRule(r"[A-Za-z_][A-Za-z0-9_.-]{0,254}", "the name of an environment variable")
+_ENDPOINT = TextRule(r"[A-Za-z_][A-Za-z0-9_-]{0,62}", "up to 63 letters, digits, `_` and `-`")
+_IMAGE = TextRule(r"[A-Za-z0-9][A-Za-z0-9._/:@+-]{0,511}", "the name of an image: `repository:tag`")
+_DISTRO = TextRule(r"[a-z]{1,32}", "such as `noetic`")
+_RANGE = TextRule(r"[0-9]{1,5}(-[0-9]{1,5})?(,[0-9]{1,5}(-[0-9]{1,5})?)*", "such as `53,1024-1025`")
 _SHELLS = ("/bin/bash", "/bin/sh", "bash", "sh")
 
 
-def read_package(root: Place, new_id: NewKindId, now: float) -> Package:
+def read_package(root: Written, new_id: NewKindId, now: float) -> Package:
     """Returns the package of a manifest, with new ids, without its text. `now` is in Unix seconds.
 
     Raises InvalidManifestError with all mistakes.
@@ -70,7 +70,7 @@ def read_package(root: Place, new_id: NewKindId, now: float) -> Package:
     found = Package(
         id=new_id("pkg"),
         name=package["name"].text(),
-        version=package["packageVersion"].text(form=_VERSION),
+        version=package["packageVersion"].text(rule=_VERSION),
         description=package["description"].prose(),
         bindable=package["bindable"].flag(default=True),
         plans=tuple(plan for _, plan in plans),
@@ -85,7 +85,7 @@ def read_package(root: Place, new_id: NewKindId, now: float) -> Package:
     return found
 
 
-def _plan(place: Place, new_id: NewKindId) -> Plan:
+def _plan(place: Written, new_id: NewKindId) -> Plan:
     plan = place.fields(
         "name", "description", "singleton", "metadata", "components", "inboundROSInterfaces",
         "dependentDeployments", "exposedParameters", "includePackages", ignored=_ANSWERED,
@@ -109,7 +109,7 @@ def _plan(place: Place, new_id: NewKindId) -> Plan:
     )
 
 
-def _component(place: Place, new_id: NewKindId) -> Component:
+def _component(place: Written, new_id: NewKindId) -> Component:
     component = place.fields(
         "name", "description", "requiredRuntime", "architecture", "restart_policy", "parameters",
         "executables", "ros", "cloudInfra", "rosBagJobDefs", "exposedParameters", "includePackages",
@@ -149,19 +149,21 @@ def _component(place: Place, new_id: NewKindId) -> Component:
     )
 
 
-def _executable(place: Place, number: int, new_id: NewKindId) -> Executable:
+def _executable(place: Written, number: int, new_id: NewKindId) -> Executable:
     executable = place.fields(
         "name", "cmd", "docker", "secret", "buildGUID", "gitExecutable", "git", "buildOptions",
         "simulationOptions", "limits", "livenessProbe", "imagePullPolicy", "runAsBash",
         ignored=_ANSWERED,
     )  # fmt: skip
     place.need("an object with `name`, `docker` and `cmd`")
-    limits = executable["limits"].fields("cpu", "memory")
+    limits = executable["limits"].fields("cpu", "memory", ignored=("gpu",))
+    if limits["gpu"].value is not None:
+        limits["gpu"].wrong("write the GPUs as `metadata.claraedge.gpu` of the plan")
     sources = ("buildGUID", "gitExecutable", "git")
     return Executable(
         id=new_id("exec"),
         name=executable["name"].text() or f"executable{number}",
-        image=executable["docker"].text(longest=512, form=_IMAGE),
+        image=executable["docker"].text(longest=512, rule=_IMAGE),
         command=_command(executable["cmd"], executable["runAsBash"].flag(default=True)),
         memory=math.ceil(limits["memory"].number(MAX_MEMORY, "megabytes")),
         cpu=limits["cpu"].number(MAX_CPU, "cores"),
@@ -169,7 +171,7 @@ def _executable(place: Place, number: int, new_id: NewKindId) -> Executable:
     )
 
 
-def _command(place: Place, shell: bool) -> tuple[str, ...]:
+def _command(place: Written, shell: bool) -> tuple[str, ...]:
     """Returns the lines for the shell.
 
     A list that begins with a shell and its option is one command with arguments: the command line
@@ -189,7 +191,7 @@ def _command(place: Place, shell: bool) -> tuple[str, ...]:
     return tuple(lines)
 
 
-def _parameter(place: Place) -> Parameter:
+def _parameter(place: Written) -> Parameter:
     parameter = place.fields("name", "description", "default", "exposed", "exposedName")
     parameter["name"].need("the name of the environment variable")
     default = parameter["default"]
@@ -204,21 +206,21 @@ def _parameter(place: Place) -> Parameter:
         case _:
             text = default.prose()
     return Parameter(
-        name=parameter["name"].text(form=_VARIABLE),
+        name=parameter["name"].text(rule=_VARIABLE),
         description=parameter["description"].prose(),
         default=None if default.value is None else text,
     )
 
 
-def _endpoint(place: Place) -> Endpoint:
+def _endpoint(place: Written) -> Endpoint:
     endpoint = place.fields("name", "exposeExternally", "port", "targetPort", "portRange", "proto")
     endpoint["name"].need("the name of the endpoint")
-    ports = endpoint["portRange"].text(longest=1024, form=_RANGE)
+    ports = endpoint["portRange"].text(longest=1024, rule=_RANGE)
     if not ports and endpoint["portRange"].value is None and isinstance(place.value, dict):
         endpoint["targetPort"].need("the port that the component listens on")
     target = endpoint["targetPort"].whole(65535, "a port", least=1)
     return Endpoint(
-        name=endpoint["name"].text(form=_ENDPOINT),
+        name=endpoint["name"].text(rule=_ENDPOINT),
         port=endpoint["port"].whole(65535, "a port", least=1) or target,
         target_port=target,
         port_range=ports,
@@ -227,18 +229,18 @@ def _endpoint(place: Place) -> Endpoint:
     )
 
 
-def _ros(place: Place) -> Ros:
+def _ros(place: Written) -> Ros:
     ros = place.fields("isROS", "ros_distro", "topics", "services", "actions")
     return Ros(
         enabled=ros["isROS"].flag(),
-        distro=ros["ros_distro"].text(form=_DISTRO),
+        distro=ros["ros_distro"].text(rule=_DISTRO),
         topics=_interfaces(ros["topics"]),
         services=_interfaces(ros["services"]),
         actions=_interfaces(ros["actions"]),
     )
 
 
-def _interfaces(place: Place) -> tuple[str, ...]:
+def _interfaces(place: Written) -> tuple[str, ...]:
     names = []
     for each in place.items():
         interface = each.fields(
@@ -248,7 +250,7 @@ def _interfaces(place: Place) -> tuple[str, ...]:
     return tuple(names)
 
 
-def _rosbag_jobs(place: Place) -> tuple[Mapping[str, Any], ...]:
+def _rosbag_jobs(place: Written) -> tuple[Mapping[str, Any], ...]:
     found = []
     for each in place.items():
         job = each.fields("name", "recordOptions", "uploadOptions", "overrideOptions")
@@ -266,6 +268,6 @@ def _rosbag_jobs(place: Place) -> tuple[Mapping[str, Any], ...]:
     return tuple(each.mapping() for each in place.items())
 
 
-def start(value: Any) -> Place:
+def start(value: Any) -> Written:
     """Returns the place of a whole manifest, without mistakes yet."""
-    return Place(value, "", Mistakes())
+    return Written(value, "", Mistakes())

@@ -49,7 +49,7 @@ def resolve(tx: Transaction, text: str) -> Package:
     with it.
     """
     if not text:
-        raise InvalidRequestError("the request names no package; set its id or its name")
+        raise InvalidRequestError("the request names no package; set `package` to an id or a name")
     row = tx.row("package", id=text) or tx.row("newest_package_of_name", name=text)
     name, colon, version = text.rpartition(":")
     if row is None and colon:

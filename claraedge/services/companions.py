@@ -13,12 +13,12 @@ from collections.abc import Callable, Collection
 from claraedge.clock import Clock
 from claraedge.config import InferenceSettings, ServicesSettings
 from claraedge.errors import ClaraedgeError
-from claraedge.services.companion import Companion, CompanionLimits, Found
+from claraedge.services.companion import Companion, CompanionLimits
 from claraedge.services.inference.server import LoadedModels
-from claraedge.services.keeper import Keeper
 from claraedge.services.model import INFERENCE, CompanionUsage
-from claraedge.services.recipes import Recipe
-from claraedge.services.workshop import Workshop
+from claraedge.supervised.keeper import Keeper
+from claraedge.supervised.recipe import Recipe
+from claraedge.supervised.workshop import Found, Workshop
 
 
 class Companions:
@@ -56,7 +56,7 @@ class Companions:
         self._on_lost = on_lost
         self.restarts = 0
         """Containers that ended by themselves and were started again, since this start."""
-        self._keepers: dict[Companion, Keeper] = {}
+        self._keepers: dict[Companion, Keeper[Companion]] = {}
         self._present: dict[str, Companion] = {}
         """Key -> the companion that new users get."""
 
@@ -144,7 +144,7 @@ class Companions:
         self.ask_for_gpus()
         holders = [c for c in self.living if c.gpus]
         ending = [c.task for c in holders if not c.users and c.task is not None]
-        if ending and not self.awaited():
+        if ending and not self.expected:
             await asyncio.wait(ending, timeout=limit)
         return not any(c.gpus for c in self.living)
 
@@ -191,27 +191,30 @@ class Companions:
 
     # --- what keepers report -------------------------------------------------------------------
 
-    def awaited(self) -> bool:
-        """See `keeper.Owner`."""
-        return bool(self.expected)
+    def closing(self, supervised: Companion) -> None:
+        """See `KeeperOwner`."""
+        if self._present.get(supervised.key) is supervised:
+            del self._present[supervised.key]
 
-    def closing(self, companion: Companion) -> None:
-        """See `keeper.Owner`."""
-        if self._present.get(companion.key) is companion:
-            del self._present[companion.key]
+    def up(self, supervised: Companion) -> None:
+        """See `KeeperOwner`: whoever uses it awaits it."""
 
-    def lost(self, companion: Companion, error: ClaraedgeError) -> None:
-        """See `keeper.Owner`."""
-        self._on_lost(companion, error)
-
-    def restarted(self, companion: Companion) -> None:  # noqa: ARG002 - shapes are the protocol's
+    def restarted(self, supervised: Companion) -> None:  # noqa: ARG002 - as the protocol has it
+        """See `KeeperOwner`."""
         self.restarts += 1
 
-    def ended(self, companion: Companion, task: asyncio.Task[None]) -> None:
-        """See `keeper.Owner`."""
+    async def rested(self, supervised: Companion, text: str) -> None:
+        """See `KeeperOwner`: the rule of companions knows no wanted end."""
+
+    async def lost(self, supervised: Companion, error: ClaraedgeError) -> None:
+        """See `KeeperOwner`."""
+        self._on_lost(supervised, error)
+
+    def ended(self, supervised: Companion, task: asyncio.Task[None]) -> None:
+        """See `KeeperOwner`."""
         if not task.cancelled() and task.exception() is not None:
             self.failure = task.exception()
-        self._forget(companion)
+        self._forget(supervised)
 
     # --- making --------------------------------------------------------------------------------
 
@@ -242,15 +245,24 @@ class Companions:
         after: tuple[asyncio.Task[None], ...] = (),
     ) -> Companion:
         settings: ServicesSettings | InferenceSettings = self._services
-        models = None
+        section, models = "services", None
         if key == INFERENCE:
             settings = self._inference
-            models = self._loads(self.expected)
-        limits = CompanionLimits(
-            idle=settings.idle_seconds, start=settings.start_seconds, restarts=settings.restarts
-        )
+            section, models = "inference", self._loads(self.expected)
         companion = Companion(
-            self._workshop, self._clock, key, name, limits, recipe=recipe, found=found
+            self._workshop,
+            self._clock,
+            key,
+            name,
+            CompanionLimits(
+                idle=settings.idle_seconds,
+                start=settings.start_seconds,
+                restarts=settings.restarts,
+                section=section,
+            ),
+            recipe=recipe,
+            found=found,
+            awaited=lambda: bool(self.expected),
         )
         self._keepers[companion] = Keeper(
             companion,

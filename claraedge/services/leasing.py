@@ -20,9 +20,10 @@ from claraedge.services.inference.repository import ModelView
 from claraedge.services.model import INFERENCE, Lease, Needs, Peer, needs
 from claraedge.services.networks import JobNetworks
 from claraedge.services.orphans import OrphanRecovery
-from claraedge.services.recipes import Recipe, of_inference, of_service
+from claraedge.services.recipes import of_inference, of_service
 from claraedge.services.reservations import ReservationRules
-from claraedge.services.workshop import Workshop
+from claraedge.supervised.recipe import Recipe
+from claraedge.supervised.workshop import Workshop
 
 #: Errors after which a job keeps the services that it had, and retries.
 _LATER = (RunnerUnavailableError, StorageFullError, asyncio.CancelledError)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import quote
 
@@ -14,36 +12,11 @@ from claraedge.pipelines.model import Service
 from claraedge.pipelines.tmpfs import TmpfsRule
 from claraedge.runner.protocol import BindMount, ContainerSpec, Image
 from claraedge.services.model import COMMON, INFERENCE, gpus_of
+from claraedge.supervised.recipe import UNNAMED, Recipe
 
 _MEGABYTE = 1024 * 1024
 #: Path of the models in the inference server.
 _MODELS = "/models"
-#: Placeholder, replaced when the container is created.
-_UNNAMED = Path("/")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Recipe:
-    """The specification by which a companion is created."""
-
-    key: str
-    name: str
-    """Name for messages, such as `service viewer`."""
-    spec: ContainerSpec
-    """Without name, labels, log and networks."""
-    ports: tuple[int, ...]
-    """Ports at which a healthy companion accepts connections."""
-    memory: int
-    """Megabytes that are reserved for it."""
-    first_port: int | None = None
-    """The first port that its image exposes."""
-    folders: tuple[Path, ...] = ()
-    """Folders created before it, writable by any user, and emptied when it has ended."""
-
-    @property
-    def digest(self) -> str:
-        """Digest of the whole specification: another specification has another digest."""
-        return hashlib.sha256(repr(self.spec).encode()).hexdigest()
 
 
 def shared_folder(volumes: Path, key: str, path: str) -> Path:
@@ -101,7 +74,7 @@ def of_service(
                 BindMount(source=common, target=COMMON, read_only=True),
                 *(BindMount(source=f, target=p, read_only=False) for p, f in folders.items()),
             ),
-            log_path=_UNNAMED,
+            log_path=UNNAMED,
             memory=_bytes(limit),
             shared_memory=_bytes(room.shared_memory),
             scratch=_bytes(room.scratch),
@@ -134,7 +107,7 @@ def of_inference(
             image=image.id,
             command=settings.command,
             mounts=(BindMount(source=models, target=_MODELS, read_only=True),),
-            log_path=_UNNAMED,
+            log_path=UNNAMED,
             memory=_bytes(settings.memory),
             shared_memory=settings.shared_memory * _MEGABYTE,
             devices=gpus[: settings.gpus],
@@ -142,7 +115,6 @@ def of_inference(
             # container.
             writable_root=True,
         ),
-        ports=(),
         memory=memory,
     )
 

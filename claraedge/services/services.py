@@ -1,6 +1,6 @@
 """Services and models of jobs: `acquire` before a job's first operator, `release` after its last.
 
-`companions.py` tracks who uses which container, `keeper.py` controls the life of each. `run`
+`companions.py` tracks who uses which container, a `Keeper` controls the life of each. `run`
 retries until nothing remains of what Podman refuses to remove now, and of networks that still have
 containers.
 """
@@ -27,7 +27,7 @@ from claraedge.pipelines.model import Pipeline
 from claraedge.pipelines.requests import Profile
 from claraedge.pipelines.tmpfs import TmpfsRule
 from claraedge.runner.protocol import Runner
-from claraedge.services.companion import Companion
+from claraedge.services.companion import SERVICES, Companion
 from claraedge.services.companions import Companions
 from claraedge.services.inference.repository import ModelView, present
 from claraedge.services.inference.server import LoadedModels
@@ -36,7 +36,7 @@ from claraedge.services.model import CompanionUsage, Lease
 from claraedge.services.networks import JobNetworks
 from claraedge.services.orphans import OrphanRecovery
 from claraedge.services.reservations import CompanionReservation, ReservationRules
-from claraedge.services.workshop import Workshop
+from claraedge.supervised.workshop import Workshop
 from claraedge.waiting.until import wait_set
 
 _log = logging.getLogger(__name__)
@@ -106,6 +106,7 @@ class Services:
         self._workshop = Workshop(
             runner,
             new_id,
+            kind=SERVICES,
             folder=folder,
             instance=instance,
             grace=settings.grace,
@@ -247,7 +248,7 @@ class Services:
 
         An operator that failed may have failed because of that.
         """
-        found = [c.trouble for c in self._companions.living if job in c.users and c.trouble]
+        found = [c.reason for c in self._companions.living if job in c.users and c.reason]
         return "; ".join(found) or None
 
     def count(self) -> int:

@@ -11,6 +11,7 @@ from functools import partial
 from pathlib import Path
 
 from claraedge.errors import ClaraedgeError, ContainerError, NetworkError, RunnerUnavailableError
+from claraedge.runner.protocol import Phase
 from claraedge.supervised.holder import Holder
 from claraedge.supervised.recipe import Recipe
 from claraedge.supervised.restarts import RestartRule
@@ -72,8 +73,8 @@ class SupervisedContainer:
         """Name of the last container, set before its creation; None: orphan removal may take it."""
         self.joins = ""
         """Id of the holder whose network namespace its container shares; empty: none."""
-        self.interrupted = False
-        """Whether a restart of the machine ended its container."""
+        self.phase = Phase.RUNNING
+        """The phase in which its container was found, or RUNNING."""
         self.wiring = asyncio.Lock()
         """Locked while its container is recreated, or connected to a network."""
         self.fit = False
@@ -95,7 +96,7 @@ class SupervisedContainer:
         if found is not None:
             self.container = found.container
             self.digest, self.gpus, self.memory = found.digest, found.gpus, found.memory
-            self.joins, self.interrupted = found.joins, found.interrupted
+            self.joins, self.phase = found.joins, found.phase
 
     @property
     def log_path(self) -> Path:

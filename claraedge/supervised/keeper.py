@@ -11,61 +11,21 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Awaitable, Callable
 from functools import partial
-from typing import Any, Generic, Protocol, TypeAlias, TypeVar
+from typing import Any, Generic
 
 from claraedge.clock import Clock
-from claraedge.errors import ClaraedgeError, RunnerUnavailableError, StorageFullError
-from claraedge.fs import files
-from claraedge.runner.protocol import Exit, ExitCause
+from claraedge.errors import ClaraedgeError, RunnerUnavailableError
+from claraedge.runner.protocol import Exit, ExitCause, Phase
 from claraedge.supervised.container import SupervisedContainer
+from claraedge.supervised.creation import SupervisedCreation, answered
+from claraedge.supervised.owner import C, Fitting, KeeperOwner
 from claraedge.supervised.recipe import Recipe
 from claraedge.supervised.restarts import REMEMBERED, Again, GiveUp, Rest, Restart
 from claraedge.supervised.workshop import Workshop
 from claraedge.waiting.until import wait_set
 
-T = TypeVar("T")
-C = TypeVar("C", bound=SupervisedContainer)
-ContraC = TypeVar("ContraC", bound=SupervisedContainer, contravariant=True)
-
 _log = logging.getLogger(__name__)
-
-_OUTAGE = 1.0
-
-#: A check of a running container, given with its id: returns once it is up, or raises the error of
-#: its kind.
-Fitting: TypeAlias = Callable[[C, str], Awaitable[None]]
-
-
-class KeeperOwner(Protocol[ContraC]):
-    """The owner that keepers report to."""
-
-    def closing(self, supervised: ContraC) -> None:
-        """Called in the step that decides that the container ends for good."""
-        ...
-
-    def up(self, supervised: ContraC) -> None:
-        """Called when its container is up: for the first time, or again."""
-        ...
-
-    def restarted(self, supervised: ContraC) -> None:
-        """Called when its container has ended by itself, and will be created again."""
-        ...
-
-    async def rested(self, supervised: ContraC, text: str) -> None:
-        """Called when it has ended as wanted, before its container is removed."""
-        ...
-
-    async def lost(self, supervised: ContraC, error: ClaraedgeError) -> None:
-        """Called when it has failed for good while it was wanted, before its container is
-        removed.
-        """
-        ...
-
-    def ended(self, supervised: ContraC, task: asyncio.Task[None]) -> None:
-        """Called when its task has ended: with the container, with the daemon, or by a bug."""
-        ...
 
 
 class Keeper(Generic[C]):
@@ -88,6 +48,7 @@ class Keeper(Generic[C]):
         self._owner = owner
         self._workshop = workshop
         self._clock = clock
+        self._creation = SupervisedCreation(supervised, workshop)
         self._fit = fit
         self._after = after
         self._restarts = deque[Restart](maxlen=REMEMBERED)
@@ -99,8 +60,6 @@ class Keeper(Generic[C]):
         """
         self._replaced: asyncio.Future[None] | None = None
         """The result of `replace`."""
-        self._cut_off = False
-        """Whether its container was ended because it had lost its network namespace."""
 
     def begin(self) -> None:
         """Starts the task, which runs until the container has ended for good."""
@@ -145,7 +104,7 @@ class Keeper(Generic[C]):
                     continue
                 await self._fail(error)
             break
-        await self._end()
+        await self._creation.end()
         try:
             await self._workshop.empty(supervised.key)
         except RunnerUnavailableError:
@@ -157,6 +116,8 @@ class Keeper(Generic[C]):
         Raises the error with which it has failed for good.
         """
         supervised = self._supervised
+        if supervised.phase is Phase.CREATED:  # an earlier daemon was killed before the start
+            await self._creation.end(running=False)
         while not supervised.closed:
             if self._next is not None:
                 await self._switch(self._next)
@@ -164,7 +125,7 @@ class Keeper(Generic[C]):
                 self._close()
                 return
             try:
-                container = supervised.container or await self._make_in_time()
+                container = supervised.container or await self._creation.make()
                 end = await self._attend(container)
             except RunnerUnavailableError:
                 raise
@@ -200,7 +161,7 @@ class Keeper(Generic[C]):
                 self._close()
                 await self._owner.rested(supervised, text)
             case Again(after):
-                await self._end(running=end is None)
+                await self._creation.end(running=end is None)
                 supervised.restarts += 1
                 self._owner.restarted(supervised)
                 supervised.notify()
@@ -260,7 +221,7 @@ class Keeper(Generic[C]):
     async def _change_to(self, recipe: Recipe, *, was_fit: bool) -> None:
         supervised = self._supervised
         supervised.was_fit = was_fit
-        await self._end()
+        await self._creation.end()
         supervised.recipe, supervised.ports = recipe, set(recipe.ports)
         self._restarts.clear()
         supervised.notify()
@@ -276,78 +237,18 @@ class Keeper(Generic[C]):
 
     # --- the container -------------------------------------------------------------------------
 
-    async def _make_in_time(self) -> str:
-        """Creates and starts its container; retries while Podman is down and somebody wants it."""
-        supervised = self._supervised
-        while True:
-            try:
-                return await self._make()
-            except RunnerUnavailableError:
-                self._left_behind()
-                if not (supervised.was_fit or supervised.patient) or not supervised.wanted:
-                    raise
-                await asyncio.sleep(_OUTAGE)
-            except OSError as error:  # from its folders
-                raise self._unmade(error) from error
-
-    async def _make(self) -> str:
-        supervised = self._supervised
-        workshop, recipe = self._workshop, supervised.recipe
-        assert recipe is not None, "who uses it has said how it is made"
-        async with supervised.wiring:
-            joins = "" if supervised.holder is None else await supervised.holder.ready()
-            name = supervised.making = workshop.new_name(supervised.key)
-            supervised.digest, supervised.gpus = recipe.digest, recipe.spec.devices
-            supervised.memory = recipe.memory
-            supervised.joins, supervised.interrupted = joins, False
-            self._cut_off = False
-            supervised.container = container = await workshop.make(
-                recipe, name=name, networks=supervised.networks, joins=joins
-            )
-            await workshop.runner.start(container)
-        supervised.notify()
-        extra = {**self._named, "container": container[:12], "log": str(supervised.log_path)}
-        _log.info("%s started", self._noun, extra=extra)
-        return container
-
-    def _unmade(self, error: OSError) -> ClaraedgeError:
-        if files.is_full(error):
-            return StorageFullError(
-                f"{error.filename}: the disk is full; free some space there, then work continues"
-            )
-        return self._workshop.kind.error(f"{self._supervised.name} cannot be made: {error}")
-
-    async def _end(self, *, running: bool = True) -> None:
-        """Removes its container, if it has one; `running`: ends it before."""
-        supervised = self._supervised
-        supervised.fit = False
-        async with supervised.wiring:
-            container, supervised.container = supervised.container, None
-        if container is None:
-            return
-        remove = self._workshop.end if running else self._workshop.remove
-        if not await remove(supervised.name, container):
-            self._left_behind()
-        extra = {**self._named, "container": container[:12]}
-        _log.info("%s ended", self._noun, extra=extra)
-
-    def _left_behind(self) -> None:
-        """Reports that its container may remain, so that orphan removal finds it."""
-        self._supervised.making = None
-        self._workshop.on_left()
-
     async def _attend(self, container: str) -> Exit | None:
         """Waits for the container's end; returns None if it is closed, or has to be replaced.
 
         Raises the error of its kind if it does not come up.
         """
         supervised, runner = self._supervised, self._workshop.runner
-        ending = asyncio.ensure_future(_answered(partial(runner.wait, container)))
+        ending = asyncio.ensure_future(answered(partial(runner.wait, container)))
         fitting = asyncio.ensure_future(self._become_fit(container))
         watched: list[asyncio.Future[Any]] = [ending]
-        if supervised.joins:
+        if supervised.joins and supervised.phase is Phase.RUNNING:
             released = partial(runner.released, supervised.joins)
-            watched.append(asyncio.ensure_future(_answered(released)))
+            watched.append(asyncio.ensure_future(answered(released)))
         try:
             while True:
                 if self._may_end():
@@ -367,8 +268,7 @@ class Keeper(Generic[C]):
                 if ending.done():
                     return ending.result()
                 if any(future.done() for future in watched):
-                    await self._workshop.end(supervised.name, container)
-                    self._cut_off = True
+                    await self._creation.end()
                     return Exit(cause=ExitCause.VANISHED)
                 if fitting.done() and not supervised.fit:
                     fitting.result()
@@ -384,7 +284,7 @@ class Keeper(Generic[C]):
             address = next(iter(supervised.networks.values()))
             await supervised.listens(address, set(supervised.ports))
         if self._fit is not None:
-            await _answered(partial(self._fit, supervised, container))
+            await answered(partial(self._fit, supervised, container))
 
     def _is_fit(self) -> None:
         supervised = self._supervised
@@ -400,9 +300,9 @@ class Keeper(Generic[C]):
 
     def _said(self, end: Exit) -> str:
         """Returns how it ended, for people."""
-        if self._cut_off:
+        if self._supervised.container is None:
             return "was ended, because the container with its network namespace is gone"
-        if self._supervised.interrupted and end.cause is ExitCause.VANISHED:
+        if self._supervised.phase is Phase.INTERRUPTED:
             return "was interrupted by a restart of the machine"
         if end.out_of_memory:
             return "ended by itself (out of memory)"
@@ -426,12 +326,3 @@ def stays_up(seconds: float) -> Fitting[SupervisedContainer]:
         await asyncio.sleep(seconds)
 
     return check
-
-
-async def _answered(call: Callable[[], Awaitable[T]]) -> T:
-    """Repeats a call until Podman's service answers: containers run without it."""
-    while True:
-        try:
-            return await call()
-        except RunnerUnavailableError:
-            await asyncio.sleep(_OUTAGE)

@@ -60,8 +60,7 @@ class Found:
     """Megabytes that are reserved for it."""
     joins: str = ""
     """Id of the holder whose network namespace it shares; empty: it has one of its own."""
-    interrupted: bool = False
-    """Whether a restart of the machine ended it."""
+    phase: Phase = Phase.RUNNING
 
 
 class Workshop:
@@ -221,7 +220,7 @@ def read_found(container: Container, *, memory: int = 0) -> Found:
         gpus=tuple(gpu for gpu in labels.get(LABEL_GPUS, "").split(",") if gpu),
         memory=int(kept) if kept.isdecimal() else memory,
         joins=labels.get(LABEL_JOINS, ""),
-        interrupted=container.phase is Phase.INTERRUPTED,
+        phase=container.phase,
     )
 
 

@@ -32,6 +32,8 @@ from claraedge.web.http.router import Router
 from claraedge.web.login.login import LoginPages
 from claraedge.web.metrics import Exposed, MetricsPage
 from claraedge.web.openapi.routes import OpenApi
+from claraedge.web.rapyuta import routes as rapyuta
+from claraedge.web.rapyuta.failures import form_of
 from claraedge.web.rpc.methods import methods_of
 from claraedge.web.rpc.upstream import Upstream
 from claraedge.web.v1.resources import routes_of
@@ -82,6 +84,7 @@ class HttpServer:
             *Gateway(methods, self._upstream, places).routes(),
             *routes_of(methods, self._upstream, places),
             *files.routes_of(methods, self._upstream),
+            *rapyuta.routes_of(methods, self._upstream, places),
             *Health(methods, self._upstream).routes(),
             *MetricsPage(metrics).routes(),
             *OpenApi(methods).routes(),
@@ -90,7 +93,7 @@ class HttpServer:
             routes += LoginPages(guard).routes()
         self._server = _Server(
             uvicorn.Config(
-                HttpApplication(Router(routes), guard, idle=idle),
+                HttpApplication(Router(routes), guard, idle=idle, form_of=form_of),
                 http=HttpProtocol,
                 ws="none",
                 lifespan="off",

@@ -33,7 +33,21 @@ operators:
   input: [{path: /in, from: first}]
   output: [{path: /out, name: left}, {path: /other, name: right}]
 """
-KINDS = ("pipeline", "job", "payload", "model", "catalog", "instance", "item", "upload")
+MANIFEST = """
+name: NAME
+packageVersion: v1
+plans:
+- name: default
+  metadata: {claraedge: {gpu: 1}}
+  components:
+  - name: front
+    requiredRuntime: device
+    parameters: [{name: WORD, default: hello}, {name: SIZE}]
+    executables:
+    - {name: first, docker: "hello:1", cmd: ["echo $WORD"], limits: {cpu: 0.5, memory: 64}}
+    cloudInfra: {endpoints: [{name: page, port: 80, targetPort: 8080, proto: HTTP}]}
+"""
+KINDS = ("pipeline", "job", "payload", "model", "catalog", "instance", "item", "upload", "package")
 _INTEGERS = {
     FieldDescriptor.TYPE_INT32: (-(2**31), 2**31 - 1),
     FieldDescriptor.TYPE_SINT32: (-(2**31), 2**31 - 1),
@@ -86,6 +100,8 @@ class World:
             self.ids["item"] = [item.id for item in response.items[-5:]] or self.ids["item"]
         if response.DESCRIPTOR.full_name == "claraedge.v1.Upload":
             self.ids["upload"] = [*self.ids["upload"][-4:], getattr(response, "id")]  # noqa: B009
+        if response.DESCRIPTOR.full_name == "claraedge.v1.Package":
+            self.ids["package"] = [*self.ids["package"][-4:], getattr(response, "id")]  # noqa: B009
         for descriptor, value in response.ListFields():
             if descriptor.message_type is None or descriptor.is_repeated:
                 continue
@@ -261,7 +277,11 @@ class Requests:
         if descriptor.type in (FieldDescriptor.TYPE_FLOAT, FieldDescriptor.TYPE_DOUBLE):
             return rng.choice((0.0, -1.0, float("inf"), float("nan"), 1e300))
         if descriptor.name == "content":
-            return self._definition()
+            return self._definition(PIPELINE.replace("IMAGE", self._image()))
+        if descriptor.name == "manifest":
+            return self._definition(MANIFEST.replace("NAME", f"p{rng.randrange(10**9)}"))
+        if descriptor.name == "package":
+            return self._package()
         if descriptor.name in ("job_id", "job_ids", "epoch"):
             return self._id("job")
         if descriptor.name in ("payload_id", "model_id", "upload_id"):
@@ -321,9 +341,18 @@ class Requests:
             return rng.choice(_ODD)
         return rng.choice("xé/\n") * rng.choice((5000, 70_000, 400_000))
 
-    def _definition(self) -> str:
+    def _image(self) -> str:
+        return self._rng.choice(("hello", "hello", "failing", "absent"))
+
+    def _package(self) -> str:
+        """An id, a left part of one, or a name."""
+        rng, known = self._rng, self._world.ids["package"]
+        if known and (self._sane or rng.random() < 0.7):
+            return rng.choice(known)[: rng.choice((None, None, 20, 9))]
+        return rng.choice(("", "pkg-", "web:v1", *_ODD))
+
+    def _definition(self, text: str) -> str:
         rng = self._rng
-        text = PIPELINE.replace("IMAGE", rng.choice(("hello", "hello", "failing", "absent")))
         chance = rng.random()
         if self._sane or chance < 0.4:
             return text

@@ -21,7 +21,7 @@ from google.protobuf.message_factory import GetMessageClass
 from claraedge import errors
 from tests.campaign import CAMPAIGN
 from tests.rig.waiting import until
-from tests.robustness.generated import PIPELINE, Requests, World, archive, methods
+from tests.robustness.generated import MANIFEST, PIPELINE, Requests, World, archive, methods
 from tests.robustness.site import MIB, Site, site
 
 pytestmark = [pytest.mark.campaign, pytest.mark.timeout(1800)]
@@ -130,6 +130,8 @@ class Campaign:
         await call("Jobs.Create", name="waits", pipeline_id=created.pipeline_id)
         await call("Models.UploadModel", details={"name": "net"}, data=archive())
         await call("claraedge.v1.Files.StartUpload", payload_id=payload.payload_id.value, name="b")
+        manifest = MANIFEST.replace("NAME", uuid.uuid4().hex)
+        await call("claraedge.v1.Packages.Create", manifest=manifest)
         await call("Models.CreateCatalog")
         await call("Models.CreateInstance")
         # A link can never become a job: an item that failed, and can be tried again.

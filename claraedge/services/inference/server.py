@@ -29,11 +29,12 @@ from claraedge.decoding import decode_json
 from claraedge.errors import ModelNotReadyError, RunnerUnavailableError, ServiceError
 from claraedge.fs import files
 from claraedge.runner.protocol import Runner
-from claraedge.services.companion import Companion, poll
+from claraedge.services.companion import Companion
 from claraedge.services.inference.composition import Stored, Version, compose, wholes_first
 from claraedge.services.inference.repository import ModelView
 from claraedge.services.inference.triton import GoneError, Triton, gone
 from claraedge.services.model import room_for
+from claraedge.supervised.container import poll
 
 _log = logging.getLogger(__name__)
 

@@ -11,13 +11,13 @@ from claraedge.errors import (
     InvalidRequestError,
     PayloadNotFoundError,
 )
-from claraedge.web.files.calls import Calls
 from claraedge.web.files.entities import tags
 from claraedge.web.files.writing import written
 from claraedge.web.http.failures import HttpError, excerpt, invalid, refused
 from claraedge.web.http.headers import Headers
 from claraedge.web.http.reply import Reply
 from claraedge.web.http.request import Request
+from claraedge.web.rpc.calls import Calls
 from claraedge.web.rpc.codecs import json_text
 from claraedge.web.v1.readable import printed
 from claraedge.wire.claraedge.v1 import files_pb2 as wire

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from claraedge.web.files.calls import Calls
 from claraedge.web.files.entities import headers_of, is_unchanged, part_of, zip_headers
 from claraedge.web.files.zips import ZipWriter
 from claraedge.web.http.failures import HttpError, excerpt, invalid
 from claraedge.web.http.reply import Reply
 from claraedge.web.http.request import Request
+from claraedge.web.rpc.calls import Calls
 from claraedge.web.rpc.codecs import json_text, off_loop
 from claraedge.web.rpc.exchange import once
 from claraedge.web.rpc.upstream import UpstreamCall

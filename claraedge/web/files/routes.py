@@ -4,20 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
-from claraedge.web.files.calls import Calls
 from claraedge.web.files.putting import FileUploads
 from claraedge.web.files.reading import FileDownloads
 from claraedge.web.files.tus import TusUploads
 from claraedge.web.http.router import Route
+from claraedge.web.rpc.calls import Calls
 from claraedge.web.rpc.methods import Method
 from claraedge.web.rpc.upstream import Upstream
+from claraedge.wire.claraedge.v1 import files_pb2
 
+_SERVICE = files_pb2.DESCRIPTOR.services_by_name["Files"].full_name
 _PAYLOAD = "/v1/payloads/{payload_id}"
 
 
 def routes_of(methods: Mapping[str, Method], upstream: Upstream) -> Iterable[Route]:
     """Yields the routes of files and uploads."""
-    calls = Calls(methods, upstream)
+    calls = Calls(_SERVICE, methods, upstream)
     reading, tus = FileDownloads(calls), TusUploads(calls)
     file, uploads = f"{_PAYLOAD}/files/{{name=**}}", f"{_PAYLOAD}/uploads"
     for root in (f"{_PAYLOAD}/files", "/v1/models/{model_id}/files", "/v1/jobs/{job_id}/results"):

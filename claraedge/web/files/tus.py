@@ -18,13 +18,13 @@ from claraedge.errors import (
     UploadOffsetError,
     UploadSizeError,
 )
-from claraedge.web.files.calls import Calls
 from claraedge.web.files.putting import path_of
 from claraedge.web.files.writing import written
 from claraedge.web.http.failures import HttpError, excerpt, invalid, refused
 from claraedge.web.http.headers import Headers
 from claraedge.web.http.reply import Reply
 from claraedge.web.http.request import Request
+from claraedge.web.rpc.calls import Calls
 from claraedge.wire.claraedge.v1 import files_pb2 as wire
 
 _VERSION = {"Tus-Resumable": "1.0.0"}

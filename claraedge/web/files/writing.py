@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator
 
 from claraedge.errors import UploadSizeError
-from claraedge.web.files.calls import Calls
 from claraedge.web.http.failures import refused
 from claraedge.web.http.reply import Reply
 from claraedge.web.http.request import Request
+from claraedge.web.rpc.calls import Calls
 from claraedge.wire.claraedge.v1 import files_pb2 as wire
 
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Callable
 from urllib.parse import parse_qsl
 
 from claraedge.web.http.body import Body, ClientGoneError, Receive, Scope, Send
-from claraedge.web.http.failures import HttpError, failure_of, invalid
+from claraedge.web.http.failures import FailureForm, HttpError, failure_of, invalid
 from claraedge.web.http.guard import Guard, caller_of
 from claraedge.web.http.headers import Headers
 from claraedge.web.http.protocol import HEADER_BYTES
@@ -21,14 +22,17 @@ _FIELDS = 1000
 class HttpApplication:
     """Serves the routes of a router."""
 
-    def __init__(self, router: Router, guard: Guard, *, idle: float) -> None:
-        """`idle`: seconds to wait for a client."""
+    def __init__(
+        self, router: Router, guard: Guard, *, idle: float, form_of: Callable[[str], FailureForm]
+    ) -> None:
+        """`idle`: seconds to wait for a client. `form_of`: the form of failures at a path."""
         self._router = router
         self._guard = guard
         self._idle = idle
+        self._form_of = form_of
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        reply = Reply(scope, send, self._idle)
+        reply = Reply(scope, send, self._idle, self._form_of(scope["path"]))
         with contextlib.suppress(ClientGoneError):
             try:
                 await self._answer(scope, Body(receive, self._idle), reply)

@@ -11,8 +11,8 @@ import base64
 import contextlib
 import json
 import logging
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Callable, Mapping
+from typing import Any, TypeAlias
 
 import grpc
 from google.protobuf import json_format
@@ -82,6 +82,15 @@ class HttpError(Exception):
     def text(self) -> bytes:
         """The failure as JSON in one line, without the line's end."""
         return json.dumps(self.body, separators=(",", ":")).encode()
+
+
+#: Returns the HTTP status and the JSON body of a failure.
+FailureForm: TypeAlias = Callable[[HttpError], tuple[int, bytes]]
+
+
+def connect_form(failure: HttpError) -> tuple[int, bytes]:
+    """Returns a failure in the form of the Connect protocol."""
+    return failure.status, failure.text
 
 
 def connect_code(code: str) -> str:

@@ -8,7 +8,7 @@ from email.utils import formatdate
 
 from claraedge.errors import NAME_KEY
 from claraedge.web.http.body import ClientGoneError, Scope, Send
-from claraedge.web.http.failures import HttpError
+from claraedge.web.http.failures import FailureForm, HttpError, connect_form
 
 #: Seconds to wait for a client to read that its request has failed.
 _HURRY = 5.0
@@ -26,14 +26,17 @@ _ALWAYS = {
 class Reply:
     """The answer of one request."""
 
-    def __init__(self, scope: Scope, send: Send, idle: float) -> None:
-        """`idle`: seconds to wait for the client to read what was sent."""
+    def __init__(
+        self, scope: Scope, send: Send, idle: float, form: FailureForm = connect_form
+    ) -> None:
+        """`idle`: seconds to wait for the client to read what was sent. `form`: of failures."""
         self._connection = scope["state"]
         self._is_head = scope["method"] == "HEAD"
         self.begun = False
         """Whether the status was sent, so that it cannot change any more."""
         self._send = send
         self._idle = idle
+        self._form = form
 
     def hurry(self) -> None:
         """Waits less for the client from now on: the request has failed."""
@@ -104,7 +107,8 @@ class Reply:
     async def fail(self, failure: HttpError) -> None:
         """Sends a failure as a whole answer."""
         headers = {**failure.headers, NAME_KEY: failure.name}
-        await self.whole(failure.text, "application/json", status=failure.status, headers=headers)
+        status, body = self._form(failure)
+        await self.whole(body, "application/json", status=status, headers=headers)
 
     async def _sent(self, event: dict[str, object]) -> None:
         try:

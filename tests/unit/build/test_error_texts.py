@@ -31,6 +31,7 @@ GENERAL = {
     "the upload holds no message, so it names no file; an empty file needs one message with its"
     " name": _SAYS_NOTHING,
     "the request names no pipeline; set its id": _SAYS_NOTHING,
+    "the request names no package; set `package` to an id or a name": _SAYS_NOTHING,
     "the call holds no request; this method needs one message": _SAYS_NOTHING,
     "the request is not the protobuf message of this method; compare the client's protos with those"
     " of claraedge": _SAYS_NOTHING,

@@ -28,7 +28,10 @@ SERVICES = [
         f"nvidia.clara.platform.{one}"
         for one in ("Clara", "Jobs", "Models", "Payloads", "Pipelines")
     ),
-    *(f"claraedge.v1.{one}" for one in ("Appliance", "Images", "Inbox", "PipelineFiles", "Queue")),
+    *(
+        f"claraedge.v1.{one}"
+        for one in ("Appliance", "Images", "Inbox", "Packages", "PipelineFiles", "Queue")
+    ),
 ]
 NOBODY = "0123456789abcdef0123456789abcdef"
 

@@ -18,10 +18,12 @@ from google.protobuf import descriptor_pb2, descriptor_pool
 from google.protobuf.descriptor import Descriptor
 from openapi_spec_validator import validate
 
+from claraedge.web.http.failures import connect_form
 from claraedge.web.http.router import Route, Router
 from claraedge.web.openapi.comments import comments, descriptor_set
 from claraedge.web.openapi.document import all_methods, document, path_of, summary
 from claraedge.web.openapi.page import page
+from claraedge.web.rapyuta.failures import form_of
 from claraedge.web.rpc.methods import descriptor, methods_of
 from tests.rig.pipelines import chain
 from tests.unit.web.conftest import Client, Daemon, daemon_in
@@ -78,7 +80,10 @@ async def test_each_path_that_is_served_is_in_the_document(
         answer = await Client(daemon.config.http_socket).ask("GET", "/openapi.json")
     described = {(verb, path) for verb, path, _ in operations(answer.json)}
     assert len(described) > 100
-    assert served == described
+    # The paths of rapyuta.io's SDK are for that SDK, and described by it.
+    sdk = {(verb, path) for verb, path in served if form_of(path) is not connect_form}
+    assert len(sdk) > 100
+    assert served - sdk == described
 
 
 def test_each_method_with_a_comment_has_it(whole: dict[str, Any]) -> None:

@@ -28,6 +28,13 @@ from tests.unit.web.conftest import Client, Connection, Daemon
 
 NOBODY = "0123456789abcdef0123456789abcdef"
 MODEL = "application/zip"
+MANIFEST = """
+name: web
+packageVersion: v1
+plans:
+- components:
+  - {name: c, requiredRuntime: device, executables: [{name: main, docker: "a:1"}]}
+"""
 
 
 async def served(http: Client) -> Mapping[str, Method]:
@@ -117,6 +124,8 @@ async def test_each_unary_method_gives_equal_messages_over_grpc_connect_and_read
     async def same_payload() -> str:
         return str(reusable)
 
+    package = (await http.post("/v1/packages", {"manifest": MANIFEST})).json["id"]
+
     requests: dict[str, tuple[Any, Any]] = {
         "Clara.Version": (once, {}),
         "Clara.Stop": (once, {}),
@@ -144,6 +153,10 @@ async def test_each_unary_method_gives_equal_messages_over_grpc_connect_and_read
         "Pipelines.Remove": (removable, {"pipeline_id": 0}),
         "Pipelines.AddMetadata": (removable, {"pipeline_id": 0, "metadata": {"a": "b"}}),
         "Pipelines.RemoveMetadata": (removable, {"pipeline_id": 0, "keys": ["c"]}),
+        "Packages.Create": (once, {"manifest": MANIFEST}),
+        "Packages.List": (once, {"name": "web"}),
+        "Packages.Get": (once, {"package": package}),
+        "Packages.Delete": (once, {"package": "none"}),
         "Models.CreateCatalog": (once, {}),
         "Models.CreateInstance": (once, {}),
         "Models.DeleteCatalog": (catalog, {"catalog_id": 0}),
@@ -224,6 +237,20 @@ def zipped() -> bytes:
         archive.writestr("m/config.pbtxt", 'name: "m"\n')
         archive.writestr("m/1/model.plan", bytes(300_000))
     return buffer.getvalue()
+
+
+async def test_a_package_from_its_creation_to_its_end(http: Client) -> None:
+    made = await http.post("/v1/packages", {"manifest": MANIFEST})
+    assert made.status == 200, made.body
+    again = await http.post("/v1/packages", {"manifest": MANIFEST})
+    assert (again.status, again.headers["claraedge-error"]) == (409, "package-exists")
+    listed = (await http.ask("GET", "/v1/packages?version=v1")).json
+    assert [(one["id"], one["name"]) for one in listed] == [(made.json["id"], "web")]
+    assert (await http.ask("GET", "/v1/packages/web%3Av1")).json == made.json
+    wrong = await http.post("/v1/packages", {"manifest": "plans: 5"})
+    assert (wrong.status, wrong.headers["claraedge-error"]) == (400, "invalid-manifest")
+    for status in (200, 404):
+        assert (await http.ask("DELETE", f"/v1/packages/{made.json['id']}")).status == status
 
 
 async def test_a_job_from_its_definition_to_its_log(daemon: Daemon, http: Client) -> None:

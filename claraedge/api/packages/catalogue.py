@@ -44,7 +44,8 @@ class PackagesServicer:
             memory.take(message.ByteSize())
             if size > MAX_MESSAGE:
                 raise InvalidRequestError(
-                    "the packages are too large for one answer; select some by name"
+                    f"the packages are larger than {MAX_MESSAGE} bytes together; select some by"
+                    " name"
                 )
             response.packages.append(message)
         return response

@@ -1,4 +1,4 @@
-"""Calls of `claraedge.v1.Files` for one HTTP request."""
+"""Calls of one gRPC service for HTTP requests."""
 
 from __future__ import annotations
 
@@ -14,23 +14,22 @@ from claraedge.web.http.request import Request
 from claraedge.web.rpc.exchange import Exchange, once
 from claraedge.web.rpc.methods import Method
 from claraedge.web.rpc.upstream import Upstream
-from claraedge.wire.claraedge.v1 import files_pb2
 
 M = TypeVar("M", bound=Message)
-
-_SERVICE = files_pb2.DESCRIPTOR.services_by_name["Files"].full_name
 
 
 @dataclass(frozen=True, slots=True)
 class Calls:
     """Makes calls for requests."""
 
+    service: str
+    """`package.Service`"""
     methods: Mapping[str, Method]
     upstream: Upstream
 
     def of(self, name: str, request: Request, reply: Reply) -> Exchange:
         """Returns one call of a method, which ends with its request."""
-        method = self.methods[f"/{_SERVICE}/{name}"]
+        method = self.methods[f"/{self.service}/{name}"]
         return Exchange(self.upstream, method, request.body, reply, until(request.headers))
 
     async def one(
@@ -44,7 +43,7 @@ class Calls:
 
         Until then a client that waits with its body (Expect: 100-continue) sends nothing.
         """
-        method = self.methods[f"/{_SERVICE}/{name}"]
+        method = self.methods[f"/{self.service}/{name}"]
         async with self.upstream.call(method, until(request.headers)) as call:
             await call.write(message.SerializeToString())
             await call.done_writing()

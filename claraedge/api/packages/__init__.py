@@ -1,0 +1,1 @@
+"""Serves packages, and what is deployed of them."""

@@ -1,0 +1,95 @@
+"""Reads the query, the ids and the body of a request of the SDK."""
+
+from __future__ import annotations
+
+import contextlib
+import re
+from asyncio import Semaphore
+from collections.abc import Sequence
+from typing import TypeVar
+
+import msgspec
+
+from claraedge.decoding import decode_json
+from claraedge.errors import DeploymentNotFoundError, PackageNotFoundError
+from claraedge.web.http.body import MessagePlace
+from claraedge.web.http.failures import excerpt, invalid, refused
+from claraedge.web.http.request import Request
+from claraedge.web.rpc.codecs import LIMIT, off_loop
+
+T = TypeVar("T")
+
+JSON = "application/json"
+_PACKAGE = re.compile(r"pkg-[a-z]{24}")
+_DEPLOYMENT = re.compile(r"dep-[a-z]{24}")
+
+
+def query_fields(request: Request, *names: str) -> dict[str, list[str]]:
+    """Returns the values of the fields of a query. Raises HttpError for a field with another name.
+
+    A filter that is not known must not be ignored: more would be listed, or deleted, than is meant.
+    """
+    found: dict[str, list[str]] = {}
+    for name, value in request.query:
+        if name not in names:
+            known = f"it has {', '.join(names)}" if names else "it has none"
+            raise invalid(f"{excerpt(request.path)} has no field {excerpt(name)}; {known}")
+        found.setdefault(name, []).append(value)
+    return found
+
+
+def one_of(values: Sequence[str], name: str) -> str:
+    """Returns the only value of a field of a query. Raises HttpError if there is another number."""
+    if len(values) != 1 or not values[0]:
+        raise invalid(f"the query has {len(values)} values of {name}; send exactly one: {name}=ID")
+    return values[0]
+
+
+def package_id(text: str) -> str:
+    """Returns the id of a package. Raises HttpError if it is none.
+
+    gRPC accepts names and parts of ids as well, for people at a command line.
+    """
+    if not _PACKAGE.fullmatch(text):
+        raise refused(
+            PackageNotFoundError(
+                f"{excerpt(text)!r} is no id of a package: pkg- and 24 lower-case letters;"
+                " get_all_packages lists the ids"
+            )
+        )
+    return text
+
+
+def deployment_id(text: str) -> str:
+    """Returns the id of a deployment. Raises HttpError if it is none; as `package_id`."""
+    if not _DEPLOYMENT.fullmatch(text):
+        raise refused(
+            DeploymentNotFoundError(
+                f"{excerpt(text)!r} is no id of a deployment: dep- and 24 lower-case letters;"
+                " get_all_deployments lists the ids"
+            )
+        )
+    return text
+
+
+async def content(request: Request, places: Semaphore) -> bytes:
+    """Returns the body of a request that has JSON. Raises ClientGoneError, HttpError."""
+    if request.headers.get("content-encoding") not in (None, "identity"):
+        raise invalid("the body has a Content-Encoding; send it as it is", 415)
+    kind = request.headers.content_type
+    if kind != JSON:
+        raise invalid(f"the Content-Type is {excerpt(kind) or 'missing'}; send {JSON}", 415)
+    with contextlib.closing(MessagePlace(places)) as place:
+        return await request.body.whole(LIMIT, place)
+
+
+async def json_of(request: Request, places: Semaphore, kind: type[T]) -> T:
+    """Returns the JSON body of a request as a value of type `kind`. Raises as `content`."""
+    body = await content(request, places)
+    try:
+        return await off_loop(len(body), decode_json, body, kind)
+    except msgspec.MsgspecError as error:
+        raise invalid(
+            f"the body of {request.method} {excerpt(request.path)} is not what the SDK sends:"
+            f" {error}; correct that place"
+        ) from None

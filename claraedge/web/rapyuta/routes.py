@@ -1,0 +1,29 @@
+"""The routes of the SDK that work on one device."""
+
+from __future__ import annotations
+
+from asyncio import Semaphore
+from collections.abc import Iterable, Mapping
+
+from claraedge.web.http.router import Route
+from claraedge.web.rapyuta import refusals
+from claraedge.web.rapyuta.backend import Backend
+from claraedge.web.rapyuta.catalogue import Catalogue
+from claraedge.web.rapyuta.deployments import DeploymentRoutes
+from claraedge.web.rapyuta.devices import DeviceRoutes
+from claraedge.web.rpc.methods import Method
+from claraedge.web.rpc.upstream import Upstream
+
+
+def routes_of(
+    methods: Mapping[str, Method], upstream: Upstream, places: Semaphore
+) -> Iterable[Route]:
+    """Yields all routes of the SDK, with those that are refused.
+
+    `places`: of requests that keep a large message at the same time; more of them wait.
+    """
+    backend = Backend(methods, upstream)
+    yield from Catalogue(backend, places).routes()
+    yield from DeploymentRoutes(backend, places).routes()
+    yield from DeviceRoutes(backend, places).routes()
+    yield from refusals.routes()

@@ -1,0 +1,1 @@
+"""What the SDK sends and reads, as values. Pure."""

@@ -37,7 +37,7 @@ def backup(file: Path, payloads: bool, config: Path | None, state_dir: str | Non
     as the user of the daemon. FILE must not exist; it appears once it is complete, and only that
     user can read it.
     """
-    from claraedge.daemon.backup import backup as run
+    from claraedge.daemon.backups.backup import backup as run
 
     made = run(config, _given(state_dir), file.absolute(), payloads=payloads)
     shown = [
@@ -71,7 +71,7 @@ def restore(file: Path, replace: bool, config: Path | None, state_dir: str | Non
     interruption, either the old or the new state is there. The restored state is a new instance; it
     does not touch the containers of the old one.
     """
-    from claraedge.daemon.restore import restore as run
+    from claraedge.daemon.backups.restore import restore as run
 
     done = run(config, _given(state_dir), file.absolute(), replace=replace)
     made = local(datetime.fromtimestamp(done.about.created, UTC))

@@ -1,17 +1,19 @@
-"""`claraedge create pipeline | job | payload | model | image`: creates or loads them."""
+"""`claraedge create pipeline | job | payload | model | image | package`: creates or loads them."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from pathlib import Path
+from typing import BinaryIO
 
 import click
 
+from claraedge import texts
 from claraedge.cli.options import Nouns, Options, metadata, pairs, remote, variables
 from claraedge.cli.output import progress
 from claraedge.cli.subject import PIPELINE
 from claraedge.cli.transfer import gather, names_of
-from claraedge.errors import ClaraedgeError
+from claraedge.errors import ClaraedgeError, InvalidManifestError
 
 #: Priorities as Clara's command line and its adapter spell them, with their names in the protos.
 _PRIORITIES = {
@@ -24,13 +26,15 @@ _PRIORITIES = {
 }
 #: Types of models as in Clara's command line; `client.models.TYPES` maps them to the protos' names.
 _MODEL_TYPES = ("tensorflow", "tensorrt", "pytorch", "unknown")
+#: Bytes of the longest manifest that a daemon accepts.
+_MAX_MANIFEST = 1 << 20
 _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 _FILE_OR_FOLDER = click.Path(exists=True, path_type=Path)
 
 
 @click.group(cls=Nouns)
 def create() -> None:
-    """Create a pipeline, a job or a payload, store a model, or load an image."""
+    """Create a pipeline, a job, a payload or a package, store a model, or load an image."""
 
 
 @create.command("pipeline")
@@ -226,3 +230,44 @@ def create_image(options: Options, archive: Path) -> None:
     show_warnings(warnings)
     for image in images:
         click.echo(" ".join([f"IMAGE_ID:{image.id}", *image.names]))
+
+
+@create.command("package")
+@click.option(
+    "-f",
+    "--file",
+    "manifest",
+    required=True,
+    type=click.File("rb"),
+    help="Manifest of rapyuta.io, as JSON or YAML; - reads standard input.",
+)
+@remote
+def create_package(options: Options, manifest: BinaryIO) -> None:
+    """Create a package from its manifest; prints PACKAGE_ID:<id>.
+
+    Example: claraedge create package -f camera.yaml
+    """
+    from claraedge.client.packages import catalogue
+
+    text = _manifest(manifest)
+    with options.connect() as connection:
+        try:
+            package = catalogue.create(connection, text)
+        except InvalidManifestError as error:  # the daemon does not know the name of the file
+            raise InvalidManifestError(f"{manifest.name}:", *error.messages) from error
+    if options.json:
+        answer = {"package_id": package.id, "name": package.name, "version": package.version}
+        options.print_json(answer)
+    else:
+        click.echo(f"PACKAGE_ID:{package.id}")
+
+
+def _manifest(file: BinaryIO) -> str:
+    """Returns the text of a file. Raises InvalidManifestError if it is too long or not UTF-8."""
+    content = file.read(_MAX_MANIFEST + 1)
+    if len(content) > _MAX_MANIFEST:
+        raise InvalidManifestError(f"{file.name}: it is larger than {_MAX_MANIFEST} bytes")
+    try:
+        return texts.decode(content)
+    except texts.NotTextError as error:
+        raise InvalidManifestError(f"{file.name}:{error.line}:{error.column}: {error}") from error

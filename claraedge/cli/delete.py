@@ -1,4 +1,4 @@
-"""`claraedge delete models | pipelines | payloads | images`: removes them permanently."""
+"""`claraedge delete models | pipelines | payloads | images | packages`: removes them for ever."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import click
 
 from claraedge.cli.options import Nouns, Options, remote
 from claraedge.cli.output import clean
-from claraedge.cli.subject import MODEL, PIPELINE, Kind, subject
+from claraedge.cli.subject import MODEL, PACKAGE, PIPELINE, Kind, subject
 
 if TYPE_CHECKING:
     from claraedge.client import Connection
@@ -20,7 +20,7 @@ _IMAGE = Kind(noun="image", metavar="NAME")
 
 @click.group(cls=Nouns)
 def delete() -> None:
-    """Delete models, pipelines, payloads or images permanently."""
+    """Delete models, pipelines, payloads, images or packages permanently."""
 
 
 @delete.command("models")
@@ -113,6 +113,24 @@ def delete_images(options: Options, references: tuple[str, ...]) -> None:
 
     with options.connect() as connection:
         _delete(options, connection, references, appliance.remove_image)
+
+
+@delete.command("packages")
+@subject("names", PACKAGE, several=True)
+@remote
+def delete_packages(options: Options, names: tuple[str, ...]) -> None:
+    """Delete packages, with the records of their deployments that have stopped; prints the ids.
+
+    PACKAGE is an id, a name (its newest version) or NAME:VERSION. All are checked first: if one is
+    wrong, nothing is deleted. A package with a deployment that has not stopped is not deleted.
+
+    Example: claraedge delete packages camera:v1
+    """
+    from claraedge.client.packages import catalogue
+
+    with options.connect() as connection:
+        found = dict.fromkeys(catalogue.get(connection, name).id for name in names)
+        _delete(options, connection, found, catalogue.delete)
 
 
 def _delete(

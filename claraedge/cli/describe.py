@@ -1,4 +1,4 @@
-"""`claraedge describe job | pipeline | inbox | names`: shows all details of one of them."""
+"""`claraedge describe job | pipeline | inbox | package | ...`: shows all details of one of them."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import click
 
 from claraedge.cli.options import Nouns, Options, remote
 from claraedge.cli.output import clean, lines, local, size, table
-from claraedge.cli.subject import ITEM, JOB, PIPELINE, subject
+from claraedge.cli.subject import DEPLOYMENT, ITEM, JOB, PACKAGE, PIPELINE, subject
 
 if TYPE_CHECKING:
     from claraedge.client.values import ItemInfo, JobDetails, PipelineDetails, PipelineFileInfo
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 @click.group(cls=Nouns)
 def describe() -> None:
-    """Show everything about a job, a pipeline, an item of the inbox, or names of files."""
+    """Show everything about a job, a pipeline, a package, a deployment, and so on."""
 
 
 @describe.command("job")
@@ -188,3 +188,54 @@ def pipeline_lines(
         *(("FILE", f"{f.path} ({len(f.content)} characters)") for f in pipeline.files),
         *((p.severity.upper(), str(p)) for p in problems),
     ]
+
+
+@describe.command("package")
+@subject("package", PACKAGE)
+@remote
+def describe_package(options: Options, package: str) -> None:
+    """Show a package: its plans, components, executables, parameters and endpoints.
+
+    PACKAGE is an id, a name (its newest version) or NAME:VERSION. JSON has the manifest as well.
+
+    Example: claraedge describe package camera:v2
+    """
+    from claraedge.cli.deployment_lines import package_lines
+    from claraedge.client.packages import catalogue
+
+    with options.connect() as connection:
+        found = catalogue.get(connection, package)
+    if options.json:
+        options.print_json(found)
+    else:
+        click.echo(lines(package_lines(found)))
+
+
+@describe.command("deployment")
+@subject("deployment", DEPLOYMENT)
+@click.option(
+    "-w", "--watch", "follow", is_flag=True, help="Print each change until it has stopped."
+)
+@remote
+def describe_deployment(options: Options, deployment: str, follow: bool) -> int:
+    """Show a deployment: what runs, what it waits for, why it failed, the last lines of its logs.
+
+    With --watch the exit code is 0 only if it was undeployed.
+
+    Example: claraedge describe deployment front
+    """
+    from claraedge.cli.deployment_lines import deployment_lines
+    from claraedge.client.packages import deployments
+
+    with options.connect() as connection:
+        found = deployments.get(connection, deployment)
+        if follow:
+            from claraedge.cli.watch_deployment import is_over, watch_deployment
+
+            found = watch_deployment(options, connection, found.id, until=is_over, show=True)
+            return 0 if found.phase == "STOPPED" else 1
+    if options.json:
+        options.print_json(found)
+    else:
+        click.echo(lines(deployment_lines(found)))
+    return 0

@@ -1,4 +1,4 @@
-"""`claraedge list pipelines | jobs | models | images | inbox`: prints a table of them."""
+"""`claraedge list pipelines | jobs | models | packages | ...`: prints a table of them."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _QUIET = click.option("-q", "--quiet", is_flag=True, help="Print only ids.")
 
 @click.group("list", cls=Nouns)
 def list_() -> None:
-    """List pipelines, jobs, models, images, or the drop folder."""
+    """List pipelines, jobs, models, images, packages, deployments, or the drop folder."""
 
 
 @list_.command("pipelines")
@@ -146,6 +146,59 @@ def list_inbox(options: Options, state: str | None, follow: bool, quiet: bool) -
             for i in found
         ]
         click.echo(table(("NAME", "PIPELINE", "STATE", "JOB", "FIRST SEEN", "REASON"), rows))
+
+
+@list_.command("packages")
+@_QUIET
+@remote
+def list_packages(options: Options, quiet: bool) -> None:
+    """List the packages in the order of their creation."""
+    from claraedge.client.packages import catalogue
+
+    with options.connect() as connection:
+        found = catalogue.list_all(connection)
+    if options.json:
+        options.print_json({"packages": found})
+    elif quiet:
+        _ids([p.id for p in found])
+    else:
+        rows = [(p.name, p.version, p.id, local(p.created)) for p in found]
+        click.echo(table(("NAME", "VERSION", "ID", "CREATED"), rows))
+
+
+@list_.command("deployments")
+@click.option(
+    "--package", default="", help="Only those of this package: an id, NAME or NAME:VERSION."
+)
+@click.option("-a", "--all", "stopped", is_flag=True, help="Those that have stopped as well.")
+@_QUIET
+@remote
+def list_deployments(options: Options, package: str, stopped: bool, quiet: bool) -> None:
+    """List the deployments that have not stopped, in the order of their creation."""
+    from claraedge.client.packages import deployments
+
+    phases = () if stopped else [phase for phase in deployments.PHASES if phase != "STOPPED"]
+    with options.connect() as connection:
+        found = deployments.list_all(connection, package, phases)
+    if options.json:
+        options.print_json({"deployments": found})
+    elif quiet:
+        _ids([d.id for d in found])
+    else:
+        rows = [
+            (
+                d.name,
+                d.id,
+                f"{d.package_name}:{d.package_version}",
+                d.phase,
+                d.status,
+                str(d.restarts),
+                local(d.created),
+            )
+            for d in found
+        ]
+        head = ("NAME", "ID", "PACKAGE", "PHASE", "STATUS", "RESTARTS", "CREATED")
+        click.echo(table(head, rows))
 
 
 def _what(reason: str, remedy: str) -> str:

@@ -37,6 +37,8 @@ PIPELINE = Kind(
 ITEM = Kind(noun="item", metavar="ITEM")
 MODEL = Kind(noun="model", metavar="ID")
 PAYLOAD = Kind(noun="payload", metavar="ID")
+PACKAGE = Kind(noun="package", metavar="PACKAGE")
+DEPLOYMENT = Kind(noun="deployment", metavar="DEPLOYMENT")
 
 
 def subject(

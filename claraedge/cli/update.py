@@ -1,4 +1,4 @@
-"""`claraedge update pipeline | job | payload`: changes definitions and metadata."""
+"""`claraedge update pipeline | job | payload | deployment`: changes definitions and metadata."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import click
 from claraedge.cli.create import show_warnings
 from claraedge.cli.options import Nouns, Options, metadata, pairs, remote
 from claraedge.cli.output import lines
-from claraedge.cli.subject import JOB, PAYLOAD, PIPELINE, subject
+from claraedge.cli.subject import DEPLOYMENT, JOB, PAYLOAD, PIPELINE, subject
 
 _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 _REMOVE = click.option(
@@ -24,7 +24,7 @@ _REMOVE = click.option(
 
 @click.group(cls=Nouns)
 def update() -> None:
-    """Change a pipeline, or the metadata of a pipeline, a job or a reusable payload."""
+    """Change a pipeline, a deployment, or the metadata of a pipeline, a job or a payload."""
 
 
 @update.command("pipeline")
@@ -109,6 +109,58 @@ def update_payload(
         payload_id = payloads.resolve(connection, payload)
         whole = payloads.change_metadata(connection, payload_id, entries, removed)
     _print(options, "payload_id", payload_id, whole)
+
+
+@update.command("deployment")
+@subject("deployment", DEPLOYMENT)
+@click.option("-e", "--executable", required=True, help="Id or name of the executable.")
+@click.option("-i", "--image", default="", help="The new image.")
+@click.option(
+    "-c",
+    "--command",
+    "lines",
+    multiple=True,
+    help="A line of the new command for the shell of the image; can be repeated. An empty text"
+    " means the entry point of the image.",
+)
+@click.option("-w", "--wait", "wait", is_flag=True, help="Wait until it runs or has failed.")
+@remote
+def update_deployment(
+    options: Options,
+    deployment: str,
+    executable: str,
+    image: str,
+    lines: tuple[str, ...],
+    wait: bool,
+) -> None:
+    """Change the image or the command of an executable, which is then started again; prints the id.
+
+    If the new one does not start, the old one is started again.
+
+    Example: claraedge update deployment front --executable main --image camera:3 --wait
+    """
+    from claraedge.cli.watch_deployment import is_settled, refuse_failed, watch_deployment
+    from claraedge.client.packages import deployments
+
+    if not image and not lines:
+        raise click.UsageError(
+            "nothing to change: give --image IMAGE or --command LINE", click.get_current_context()
+        )
+    command = None if not lines else tuple(line for line in lines if line)
+    with options.connect() as connection:
+        changed = deployments.update(
+            connection, deployment, executable, image=image, command=command
+        )
+        if not options.json:
+            click.echo(f"DEPLOYMENT_ID:{changed.id}")
+        if wait:
+            changed = watch_deployment(
+                options, connection, changed.id, until=is_settled, show=not options.json
+            )
+    if options.json:
+        options.print_json(changed)
+    if wait:
+        refuse_failed(changed)
 
 
 def _demand_change(metadata: tuple[str, ...], removed: tuple[str, ...], more: str = "") -> None:

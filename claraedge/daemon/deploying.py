@@ -9,11 +9,11 @@ from claraedge.daemon import device
 from claraedge.daemon.foundation import Foundation
 from claraedge.deployments.deployments import Deployments
 from claraedge.deployments.device import DeviceView, device_id, project_id, view
-from claraedge.deployments.environment import device_variables
-from claraedge.deployments.kind import DEPLOYMENTS
-from claraedge.deployments.networks import DeploymentNetworks
-from claraedge.deployments.site import Site
-from claraedge.deployments.volumes import Volumes
+from claraedge.deployments.running.environment import device_variables
+from claraedge.deployments.running.kind import DEPLOYMENTS
+from claraedge.deployments.running.networks import DeploymentNetworks
+from claraedge.deployments.running.site import Site
+from claraedge.deployments.running.volumes import DeploymentVolumes
 from claraedge.ids import new_id
 from claraedge.images.images import Images
 from claraedge.packages.ids import new_kind_id
@@ -51,7 +51,7 @@ def deployments_of(
         images=images,
         workshop=workshop,
         networks=DeploymentNetworks(base.runner, base.instance, outside=outside),
-        volumes=Volumes(config.volumes_dir, settings.host_folders),
+        volumes=DeploymentVolumes(config.volumes_dir, settings.host_folders),
         allocations=allocations,
         clock=base.clock,
         settings=settings,

@@ -16,13 +16,13 @@ from claraedge.api.appliance import (
     QueueServicer,
 )
 from claraedge.api.clara import ClaraServicer
-from claraedge.api.deployments import DeploymentsServicer, DevicesServicer
 from claraedge.api.events import EventsServicer
 from claraedge.api.files import FilesServicer
 from claraedge.api.jobs import JobsServicer
 from claraedge.api.models import ModelsServicer
 from claraedge.api.monitor import MonitorServicer
 from claraedge.api.packages.catalogue import PackagesServicer
+from claraedge.api.packages.deployments import DeploymentsServicer, DevicesServicer
 from claraedge.api.payloads import PayloadsServicer
 from claraedge.api.pipelines import PipelineFilesServicer, PipelinesServicer
 from claraedge.api.places import Places

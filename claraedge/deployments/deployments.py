@@ -18,19 +18,19 @@ from dataclasses import dataclass, replace
 from claraedge.blocking import in_thread
 from claraedge.bugs import known
 from claraedge.deployments import records
-from claraedge.deployments.live import LiveDeployment
 from claraedge.deployments.logs import follow, remove_logs, tail_of
 from claraedge.deployments.model import (
     DeployedExecutable,
     Deployment,
+    DeploymentPhase,
     DeploymentRequest,
+    DeploymentStatus,
     DeviceFacts,
     ExecutableChange,
-    Phase,
-    Status,
 )
 from claraedge.deployments.planning import changed, make_plan
-from claraedge.deployments.site import Site
+from claraedge.deployments.running.live import LiveDeployment
+from claraedge.deployments.running.site import Site
 from claraedge.errors import (
     ClaraedgeError,
     DeploymentNotReadyError,
@@ -58,9 +58,9 @@ class DeploymentView:
     """A deployment with its state at this moment."""
 
     deployment: Deployment
-    status: Status
+    status: DeploymentStatus
     waits_for: str
-    statuses: Mapping[str, Status]
+    statuses: Mapping[str, DeploymentStatus]
     """Id of a component or an executable -> its status."""
     addresses: Mapping[str, str]
     """Id of a component -> its address; none: it has none yet."""
@@ -123,7 +123,7 @@ class Deployments:
                 plan_id=plan.id,
                 plan_name=plan.name,
                 plan=made,
-                phase=Phase.IN_PROGRESS,
+                phase=DeploymentPhase.IN_PROGRESS,
                 labels=dict(request.labels),
                 dependencies=tuple(dict.fromkeys(needed)),
                 created=now,
@@ -135,7 +135,7 @@ class Deployments:
         deployment = await self._site.database.write(work)
         _log.info(
             "deployment created",
-            extra={"deployment": id_, "name": request.name, "package": package.id},
+            extra={"deployment": id_, "deployment_name": request.name, "package": package.id},
         )
         self._begin(deployment)
         return self._view(deployment)
@@ -144,7 +144,7 @@ class Deployments:
         self,
         *,
         package: str = "",
-        phases: Collection[Phase] = (),
+        phases: Collection[DeploymentPhase] = (),
         labels: Mapping[str, str] | None = None,
     ) -> Sequence[DeploymentView]:
         """Returns the deployments that match, in the order of their creation.
@@ -345,7 +345,7 @@ class Deployments:
 
     def _view(self, deployment: Deployment) -> DeploymentView:
         live = self._live.get(deployment.id)
-        statuses: dict[str, Status] = {}
+        statuses: dict[str, DeploymentStatus] = {}
         for component in deployment.plan.components:
             for executable in component.executables:
                 statuses[executable.id] = _status(deployment, live, executable.id)
@@ -376,20 +376,26 @@ class Deployments:
         return replace(view, last_lines=found)
 
 
-def combined(statuses: Iterable[Status]) -> Status:
+def combined(statuses: Iterable[DeploymentStatus]) -> DeploymentStatus:
     """Returns the status of something that consists of others."""
     found = set(statuses)
-    for status in (Status.ERROR, Status.PENDING, Status.UNKNOWN):
+    for status in (DeploymentStatus.ERROR, DeploymentStatus.PENDING, DeploymentStatus.UNKNOWN):
         if status in found:
             return status
-    return Status.STOPPED if found == {Status.STOPPED} else Status.RUNNING
+    return (
+        DeploymentStatus.STOPPED
+        if found == {DeploymentStatus.STOPPED}
+        else DeploymentStatus.RUNNING
+    )
 
 
-def _status(deployment: Deployment, live: LiveDeployment | None, executable: str) -> Status:
-    if deployment.phase is Phase.FAILED_TO_START:
-        return Status.ERROR
-    if live is None:
-        return Status.STOPPED
+def _status(
+    deployment: Deployment, live: LiveDeployment | None, executable: str
+) -> DeploymentStatus:
+    if deployment.phase is DeploymentPhase.FAILED_TO_START:
+        return DeploymentStatus.ERROR
+    if live is None or deployment.phase.ended:
+        return DeploymentStatus.STOPPED
     return live.containers.status(executable)
 
 

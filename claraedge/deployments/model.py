@@ -14,7 +14,7 @@ import msgspec
 from claraedge.packages.model import RestartPolicy
 
 
-class Phase(enum.StrEnum):
+class DeploymentPhase(enum.StrEnum):
     """The phase of a deployment; the words are those of rapyuta.io."""
 
     IN_PROGRESS = "In progress"
@@ -28,15 +28,15 @@ class Phase(enum.StrEnum):
     @property
     def ended(self) -> bool:
         """Whether nothing of the deployment runs, and nothing will."""
-        return self in (Phase.STOPPED, Phase.FAILED_TO_START)
+        return self in (DeploymentPhase.STOPPED, DeploymentPhase.FAILED_TO_START)
 
     @property
     def started(self) -> bool:
         """Whether all of its executables were up, and it was not undeployed since."""
-        return self in (Phase.SUCCEEDED, Phase.FAILED_TO_UPDATE)
+        return self in (DeploymentPhase.SUCCEEDED, DeploymentPhase.FAILED_TO_UPDATE)
 
 
-class Status(enum.StrEnum):
+class DeploymentStatus(enum.StrEnum):
     """How a deployment, a component or an executable is."""
 
     UNKNOWN = "Unknown"
@@ -65,7 +65,7 @@ class Fault(msgspec.Struct, frozen=True, kw_only=True):
     message: str
 
 
-class Mount(msgspec.Struct, frozen=True, kw_only=True):
+class VolumeMount(msgspec.Struct, frozen=True, kw_only=True):
     """A folder of this device in an executable."""
 
     executable: str
@@ -85,6 +85,7 @@ class DeployedExecutable(msgspec.Struct, frozen=True, kw_only=True):
     memory: int
     """Megabytes; 0: none are stated."""
     cpu: float
+    """Cores; 0: all."""
     gpus: int
 
 
@@ -99,7 +100,7 @@ class DeployedComponent(msgspec.Struct, frozen=True, kw_only=True):
     restart: RestartPolicy
     parameters: Mapping[str, str]
     variables: Mapping[str, str]
-    mounts: tuple[Mount, ...]
+    mounts: tuple[VolumeMount, ...]
     executables: tuple[DeployedExecutable, ...]
     endpoints: Mapping[str, int]
     """Name -> port that the component listens on."""
@@ -131,7 +132,7 @@ class ExecutableRecord:
     restarts: int = 0
     reason: str = ""
     """Why it ended the last time; empty: it never did."""
-    over: Status | None = None
+    over: DeploymentStatus | None = None
     """STOPPED or ERROR: it is not started again; None: it runs, or will."""
 
 
@@ -152,7 +153,7 @@ class Deployment:
     """The plan that an update is changing it to."""
     wanted: bool = True
     """False once it was undeployed."""
-    phase: Phase
+    phase: DeploymentPhase
     faults: tuple[Fault, ...] = ()
     labels: Mapping[str, str] = field(default_factory=dict)
     dependencies: tuple[str, ...] = ()
@@ -178,7 +179,7 @@ class ComponentRequest:
     parameters: Mapping[str, str] = field(default_factory=dict)
     variables: Mapping[str, str] = field(default_factory=dict)
     restart: RestartPolicy | None = None
-    mounts: tuple[Mount, ...] = ()
+    mounts: tuple[VolumeMount, ...] = ()
     """`executable`: id or name; empty: all of the component."""
 
 

@@ -16,7 +16,7 @@ from claraedge.deployments.model import (
     DeploymentRequest,
     DeviceFacts,
     ExecutableChange,
-    Mount,
+    VolumeMount,
 )
 from claraedge.errors import InvalidDeploymentError
 from claraedge.packages.model import Component, Executable, Package, Plan
@@ -282,12 +282,12 @@ def _of_values(values: Mapping[str, str], place: str) -> list[str]:
 
 def _mounts(
     component: Component,
-    given: Iterable[Mount],
+    given: Iterable[VolumeMount],
     device: DeviceFacts,
     place: str,
     mistakes: list[str],
-) -> tuple[Mount, ...]:
-    found: dict[tuple[str, str], Mount] = {}
+) -> tuple[VolumeMount, ...]:
+    found: dict[tuple[str, str], VolumeMount] = {}
     for number, mount in enumerate(given):
         where = f"{place}.mounts[{number}]"
         named = component.executable(mount.executable)
@@ -309,7 +309,7 @@ def _mounts(
                 mistakes.append(
                     f"{where}.mountPath: {target} is mounted twice in {executable.name}"
                 )
-            found[executable.id, target] = Mount(
+            found[executable.id, target] = VolumeMount(
                 executable=executable.id, mount_path=target, sub_path=source
             )
     return tuple(found.values())
@@ -325,7 +325,7 @@ def _of_target(path: str) -> list[str]:
 
 
 def _source(path: str, host_folders: Iterable[str]) -> tuple[str, list[str]]:
-    """Returns where a mount comes from, in the form of `Mount.sub_path`, and the mistakes."""
+    """Returns where a mount comes from, in the form of `VolumeMount.sub_path`, and the mistakes."""
     if "\0" in path or ".." in path.split("/"):
         return "", [f"{path!r} has `..` or a zero byte; give a path below the folder of volumes"]
     clean = posixpath.normpath("/" + path)

@@ -10,11 +10,11 @@ import msgspec
 from claraedge.decoding import decode_json
 from claraedge.deployments.model import (
     Deployment,
+    DeploymentPhase,
     DeploymentPlan,
+    DeploymentStatus,
     ExecutableRecord,
     Fault,
-    Phase,
-    Status,
 )
 from claraedge.errors import (
     DeploymentExistsError,
@@ -114,7 +114,7 @@ def listed(
     tx: Transaction,
     *,
     package: str = "",
-    phases: Iterable[Phase] = (),
+    phases: Iterable[DeploymentPhase] = (),
     labels: Mapping[str, str] | None = None,
 ) -> Sequence[Deployment]:
     """Returns the deployments that match, in the order of their creation. Empty: all."""
@@ -152,21 +152,25 @@ def undeploy(tx: Transaction, deployment: str, now: float) -> bool:
             f"the deployment {deployment} is used by {shown}; end that first"
             f" (`claraedge undeploy {users[0]['id']}`)"
         )
-    phase = Phase.PARTIALLY_DEPROVISIONED
+    phase = DeploymentPhase.PARTIALLY_DEPROVISIONED
     if tx.run("set_deployment_unwanted", id=deployment, phase=phase.value, now=now):
         return True
     tx.run(
         "set_failed_deployment_stopped",
         id=deployment,
-        phase=Phase.STOPPED.value,
-        failed=Phase.FAILED_TO_START.value,
+        phase=DeploymentPhase.STOPPED.value,
+        failed=DeploymentPhase.FAILED_TO_START.value,
         now=now,
     )
     return False
 
 
 def set_phase(
-    tx: Transaction, deployment: str, phase: Phase, now: float, faults: Sequence[Fault] = ()
+    tx: Transaction,
+    deployment: str,
+    phase: DeploymentPhase,
+    now: float,
+    faults: Sequence[Fault] = (),
 ) -> None:
     """Records the phase of a deployment; one that ends it is its last."""
     tx.run(
@@ -181,7 +185,7 @@ def set_phase(
 
 def set_pending(tx: Transaction, deployment: str, plan: DeploymentPlan, now: float) -> None:
     """Records the plan that an update is to change a deployment to."""
-    phase = Phase.PROVISIONING.value
+    phase = DeploymentPhase.PROVISIONING.value
     tx.run("set_pending_plan", id=deployment, pending=_json(plan), phase=phase, now=now)
 
 
@@ -189,7 +193,7 @@ def set_plan(
     tx: Transaction,
     deployment: str,
     plan: DeploymentPlan,
-    phase: Phase,
+    phase: DeploymentPhase,
     now: float,
     faults: Sequence[Fault] = (),
 ) -> None:
@@ -200,7 +204,7 @@ def set_plan(
         plan=_json(plan),
         phase=phase.value,
         faults=_json(faults),
-        risen=int(phase is Phase.SUCCEEDED),
+        risen=int(phase is DeploymentPhase.SUCCEEDED),
         now=now,
     )
 
@@ -227,7 +231,7 @@ def set_restarted(tx: Transaction, deployment: str, executable: str, reason: str
 
 
 def set_over(
-    tx: Transaction, deployment: str, executable: str, over: Status | None, reason: str
+    tx: Transaction, deployment: str, executable: str, over: DeploymentStatus | None, reason: str
 ) -> None:
     """Records that an executable is not started again, and why; None: that it is, after all."""
     tx.run(
@@ -261,7 +265,7 @@ def _deployment(tx: Transaction, row: Row) -> Deployment:
         plan=decode_json(row["plan"], DeploymentPlan),
         update=None if pending is None else decode_json(pending, DeploymentPlan),
         wanted=bool(row["wanted"]),
-        phase=Phase(row["phase"]),
+        phase=DeploymentPhase(row["phase"]),
         faults=tuple(decode_json(row["faults"], list[Fault])),
         labels=decode_json(row["labels"], dict[str, str]),
         dependencies=tuple(r["needs"] for r in tx.rows("deployment_needs", deployment=id_)),
@@ -278,7 +282,7 @@ def _deployment(tx: Transaction, row: Row) -> Deployment:
                 was_up=bool(r["was_up"]),
                 restarts=r["restarts"],
                 reason=r["reason"],
-                over=None if r["over"] is None else Status(r["over"]),
+                over=None if r["over"] is None else DeploymentStatus(r["over"]),
             )
             for r in tx.rows("executables_of_deployment", deployment=id_)
         },

@@ -13,7 +13,7 @@ class InvalidManifestError(ClaraedgeError):
     """
 
     name = "invalid-manifest"
-    code = -0x6000
+    code = -0x5300
     status = "INVALID_ARGUMENT"
 
 
@@ -24,7 +24,7 @@ class PackageExistsError(ClaraedgeError):
     """
 
     name = "package-exists"
-    code = -0x6001
+    code = -0x5301
     status = "ALREADY_EXISTS"
 
 
@@ -35,7 +35,7 @@ class PackageNotFoundError(ClaraedgeError):
     """
 
     name = "package-not-found"
-    code = -0x6002
+    code = -0x5302
     status = "NOT_FOUND"
 
 
@@ -47,7 +47,7 @@ class PackageInUseError(ClaraedgeError):
     """
 
     name = "package-in-use"
-    code = -0x6003
+    code = -0x5303
     status = "FAILED_PRECONDITION"
     http_status = 409
 
@@ -60,7 +60,7 @@ class InvalidDeploymentError(ClaraedgeError):
     """
 
     name = "invalid-deployment"
-    code = -0x6100
+    code = -0x5310
     status = "INVALID_ARGUMENT"
 
 
@@ -71,7 +71,7 @@ class DeploymentExistsError(ClaraedgeError):
     """
 
     name = "deployment-exists"
-    code = -0x6101
+    code = -0x5311
     status = "ALREADY_EXISTS"
 
 
@@ -82,7 +82,7 @@ class DeploymentNotFoundError(ClaraedgeError):
     """
 
     name = "deployment-not-found"
-    code = -0x6102
+    code = -0x5312
     status = "NOT_FOUND"
 
 
@@ -95,7 +95,7 @@ class DeploymentNotReadyError(ClaraedgeError):
     """
 
     name = "deployment-not-ready"
-    code = -0x6103
+    code = -0x5313
     status = "FAILED_PRECONDITION"
 
 
@@ -106,7 +106,7 @@ class DeploymentInUseError(ClaraedgeError):
     """
 
     name = "deployment-in-use"
-    code = -0x6104
+    code = -0x5314
     status = "FAILED_PRECONDITION"
     http_status = 409
 
@@ -119,4 +119,4 @@ class DeploymentFailedError(ClaraedgeError):
     """
 
     name = "deployment-failed"
-    code = -0x6105
+    code = -0x5315

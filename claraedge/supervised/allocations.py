@@ -35,7 +35,7 @@ class Allocated:
     """GPUs that no job leases any more, since the first in the queue waits for them."""
 
     def memory_from(self, *, runs: bool) -> int:
-        """Returns the megabytes that a job cannot have; `runs`: it has begun, and may go on."""
+        """Returns the megabytes that a job cannot have; `runs`: it has begun."""
         return self.memory + (0 if runs else self.awaited_memory)
 
 
@@ -46,7 +46,7 @@ class _Allocation:
 
 
 @dataclass(frozen=True, slots=True)
-class _Waiting:
+class _Request:
     claim: Claim
     granted: asyncio.Future[tuple[str, ...]]
 
@@ -58,7 +58,7 @@ class Allocations:
         """`on_change` is called after each change that the scheduler has to know."""
         self._on_change = on_change
         self._given: dict[str, _Allocation] = {}
-        self._queue: dict[str, _Waiting] = {}
+        self._queue: dict[str, _Request] = {}
         self._texts: Mapping[str, str] = {}
         self._awaited: frozenset[str] = frozenset()
 
@@ -72,7 +72,7 @@ class Allocations:
             return had.gpus
         self._given.pop(owner, None)
         granted = asyncio.get_running_loop().create_future()
-        self._queue[owner] = _Waiting(claim, granted)
+        self._queue[owner] = _Request(claim, granted)
         self._on_change()
         try:
             gpus: tuple[str, ...] = await granted

@@ -290,7 +290,8 @@ class Keeper(Generic[C]):
         supervised = self._supervised
         supervised.fit = supervised.was_fit = True
         self._former = None
-        self._answer(None)
+        if self._next is None:
+            self._answer(None)
         self._owner.up(supervised)
         supervised.notify()
 

@@ -20,8 +20,8 @@ from pathlib import Path
 
 import pytest
 
-from claraedge.daemon import archive, backup
-from claraedge.daemon import restore as restore_module
+from claraedge.daemon.backups import archive, backup
+from claraedge.daemon.backups import restore as restore_module
 from claraedge.errors import BackupError, NewerStateError
 from claraedge.fs.room import NoRoomError
 from claraedge.store import migrations
@@ -36,7 +36,7 @@ KILLS = 60 if campaign.CAMPAIGN else 6
 KILLED = """
 import os, signal, sys, threading, time
 from pathlib import Path
-from claraedge.daemon import backup, restore
+from claraedge.daemon.backups import backup, restore
 from claraedge.failpoints import hooked
 
 what, state, file, at = sys.argv[1:]

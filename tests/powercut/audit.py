@@ -17,7 +17,7 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from claraedge.daemon.restore import restore
+from claraedge.daemon.backups.restore import restore
 from claraedge.errors import BackupError
 from tests.powercut.promises import Item, Key, Promises, Value, digest
 from tests.powercut.site import Site

@@ -32,8 +32,8 @@ from pathlib import Path
 
 from claraedge.config import Config, load_config
 from claraedge.daemon import journal, parts, serve, serving
-from claraedge.daemon.backup import backup
-from claraedge.daemon.restore import restore
+from claraedge.daemon.backups.backup import backup
+from claraedge.daemon.backups.restore import restore
 from claraedge.fs import mounts
 from claraedge.runner.memory import MemoryRunner, write_log
 from claraedge.runner.protocol import ContainerSpec, Runner

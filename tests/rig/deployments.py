@@ -11,11 +11,11 @@ from pathlib import Path
 from claraedge.clock import Clock, SystemClock
 from claraedge.config import DeploymentsSettings
 from claraedge.deployments.deployments import Deployments, DeploymentView
-from claraedge.deployments.kind import DEPLOYMENTS
-from claraedge.deployments.model import DeploymentRequest, DeviceFacts, Phase
-from claraedge.deployments.networks import DeploymentNetworks
-from claraedge.deployments.site import Site
-from claraedge.deployments.volumes import Volumes
+from claraedge.deployments.model import DeploymentPhase, DeploymentRequest, DeviceFacts
+from claraedge.deployments.running.kind import DEPLOYMENTS
+from claraedge.deployments.running.networks import DeploymentNetworks
+from claraedge.deployments.running.site import Site
+from claraedge.deployments.running.volumes import DeploymentVolumes
 from claraedge.errors import PackageNotFoundError
 from claraedge.ids import new_id
 from claraedge.images.images import Images
@@ -63,7 +63,7 @@ class DeploymentRig:
         await eventually(holds, f"{name}: {what}", details=lambda: found)
         return found[0]
 
-    async def until_phase(self, name: str, phase: Phase) -> DeploymentView:
+    async def until_phase(self, name: str, phase: DeploymentPhase) -> DeploymentView:
         return await self.until(name, lambda v: v.deployment.phase is phase, phase.value)
 
     async def containers(self) -> Sequence[str]:
@@ -160,7 +160,7 @@ async def deployment_rig(
                 on_left=lambda: deployments.expect_orphans(),
             ),
             networks=DeploymentNetworks(runner, instance, outside=settings.network == "outside"),
-            volumes=Volumes(state / "volumes", settings.host_folders),
+            volumes=DeploymentVolumes(state / "volumes", settings.host_folders),
             allocations=allocations,
             clock=clock,
             settings=settings,

@@ -122,7 +122,7 @@ def _update(executable: UpdatedExecutable) -> wire.ExecutableUpdate:
 
 
 def _check_devices(body: ProvisionBody, plan: packages_pb2.Plan, device: wire.Device) -> None:
-    """Raises HttpError unless each component is mapped with this device, and with no other."""
+    """Raises HttpError unless each component that needs a device is mapped with this one."""
     ids = body.parameters.get(_GLOBAL, {}).get(_DEVICE_IDS, [])
     if not isinstance(ids, list):
         raise invalid(f"parameters.{_GLOBAL}.{_DEVICE_IDS} is no list; send [{device.id!r}]")
@@ -131,6 +131,8 @@ def _check_devices(body: ProvisionBody, plan: packages_pb2.Plan, device: wire.De
     for component in plan.components:
         id_ = body.parameters.get(component.id, {}).get(_DEVICE_ID)
         place = f"parameters.{component.id}.{_DEVICE_ID}"
+        if id_ is None and "device" not in component.runtime:
+            continue  # Deployments says that it cannot run here
         if id_ is None:
             raise invalid(
                 f"component {component.name!r} is not mapped with the device; call add_device, or"

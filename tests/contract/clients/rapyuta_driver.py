@@ -169,12 +169,14 @@ class Driver:
         self.client = checked_client(SETTINGS["token"])
         (self.device,) = self.client.get_all_devices(online_device=True)
         self.device = self.client.get_device(self.device.uuid)
+        self.interface = next(iter(self.device.ip_interfaces))
 
     def run(self) -> None:
         self.tokens()
         self.catalogue()
         self.configuration()
-        self.refusals_of_provisioning()
+        self.not_in_this_version()
+        self.mistakes()
         self.life()
         self.failures()
         self.dependencies()
@@ -301,11 +303,11 @@ class Driver:
             change(configuration)
         return package.provision(name, configuration)
 
-    def refusals_of_provisioning(self) -> None:
+    def not_in_this_version(self) -> None:
         route = StaticRoute(to_objdict({"guid": "route-1"}))
         routed = RoutedNetwork(to_objdict({"guid": "net-1", "runtime": "device"}))
         native = NativeNetwork("net", sdk.Runtime.DEVICE, sdk.ROSDistro.MELODIC, parameters=(
-            NativeParameters(device=self.device, network_interface="lo")
+            NativeParameters(device=self.device, network_interface=self.interface)
         ))  # fmt: skip
         native.guid = "net-2"
         plain = created(self.client, "plain")
@@ -341,6 +343,43 @@ class Driver:
         assert self.client.get_all_deployments() == []
         for package in (plain, ros):
             package.delete()
+
+    def mistakes(self) -> None:
+        """What the SDK does not check, the device does."""
+        plain = created(self.client, "plain")
+        for name, package, change, part in (
+            ("other-machine", created(self.client, "foreign", architecture="arm32v7"), None,
+             "architecture"),
+            ("no-image", created(self.client, "no-image", program(docker="", buildGUID="b")), None,
+             "image"),
+            ("outside", plain, self.mounting("../../etc"), "subPath"),
+            ("host", plain, self.mounting("/etc"), "host_folders"),
+        ):  # fmt: skip
+            SEEN[f"mistake: {name}"] = raised(
+                errors.BadRequestError,
+                lambda name=name, package=package, change=change: self.provision(
+                    name, package, change
+                ),
+                part,
+            )
+            if package is not plain:
+                package.delete()
+        cloud = created(self.client, "cloud", requiredRuntime="cloud")
+        configuration = cloud.get_provision_configuration()
+        raised(
+            errors.BadRequestError,
+            lambda: cloud.provision("cloud", configuration),
+            "requiredRuntime",
+        )
+        cloud.delete()
+        plain.delete()
+        assert self.client.get_all_deployments() == []
+
+    def mounting(self, path: str):
+        mount = sdk.ExecutableMount("program", "/data", path)
+        return lambda configuration: configuration.mount_volume(
+            "main", device=self.device, executable_mounts=[mount]
+        )
 
     # --- deployments --------------------------------------------------------------------------
 
@@ -429,6 +468,7 @@ class Driver:
             codes[name] = list(status.errors)
             SEEN[f"details of {name}"] = status.errorDetails
             assert deployment.deprovision() is True
+            self.until_stopped(deployment)
             package.delete()
         assert codes == {"absent": ["DEP_E161"], "failing": ["DEP_E152"]}, codes
         works("Deployment.poll_deployment_till_ready", "a failure ends it at once, with its code")
@@ -492,7 +532,7 @@ class Driver:
         refused(
             "Client.create_device_routed_network",
             lambda: client.create_device_routed_network(
-                "net", sdk.ROSDistro.MELODIC, False, device, "lo"
+                "net", sdk.ROSDistro.MELODIC, False, device, self.interface
             ),
         )
         refused("Client.list_native_networks", client.list_native_networks)

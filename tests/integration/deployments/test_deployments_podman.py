@@ -13,7 +13,13 @@ from pathlib import Path
 import pytest
 
 from claraedge.config import DeploymentsSettings
-from claraedge.deployments.model import ComponentRequest, FaultCode, Mount, Phase, Status
+from claraedge.deployments.model import (
+    ComponentRequest,
+    DeploymentPhase,
+    DeploymentStatus,
+    FaultCode,
+    VolumeMount,
+)
 from claraedge.ids import new_id
 from claraedge.packages.model import Endpoint, Package, Parameter, RestartPolicy
 from claraedge.runner.podman import PodmanRunner
@@ -105,22 +111,22 @@ async def test_executables_share_localhost_and_others_reach_them_by_their_link(
         name="child",
     )
     async with opened(packages=[parent, child]) as rig:
-        volume = Mount(executable="server", mount_path="/data", sub_path="words")
+        volume = VolumeMount(executable="server", mount_path="/data", sub_path="words")
         folder = rig.state / "volumes/words"
         folder.mkdir(parents=True)
         (folder / "word").write_text("hello\n")
         settings = ComponentRequest(component="main", mounts=(volume,))
         await rig.deploy("p", parent, components=(settings,))
-        await rig.until_phase("p", Phase.SUCCEEDED)
+        await rig.until_phase("p", DeploymentPhase.SUCCEEDED)
         await until_logged(rig, "p", "asker", "hello")
         await rig.deploy("c", child, parameters={"MODE": "slow"}, dependencies=("p",))
         await until_logged(rig, "c", "run", "mode slow on d")
         await until_logged(rig, "c", "run", "hello")
         await rig.deployments.undeploy("c")
-        await rig.until_phase("c", Phase.STOPPED)
+        await rig.until_phase("c", DeploymentPhase.STOPPED)
         assert len(await mine(rig, runner)) == 3
         await rig.deployments.undeploy("p")
-        await rig.until_phase("p", Phase.STOPPED)
+        await rig.until_phase("p", DeploymentPhase.STOPPED)
         assert await mine(rig, runner) == []
         assert await runner.networks({LABEL_DEPLOYMENTS: rig.site.workshop.instance}) == []
         assert (folder / "word").read_text() == "hello\n"
@@ -142,13 +148,13 @@ async def test_a_killed_process_is_started_again_and_one_that_must_not_is_not(
     async with opened(packages=[always, never]) as rig:
         await rig.deploy("a", always)
         await rig.deploy("n", never)
-        await rig.until_phase("a", Phase.SUCCEEDED)
-        await rig.until_phase("n", Phase.SUCCEEDED)
+        await rig.until_phase("a", DeploymentPhase.SUCCEEDED)
+        await rig.until_phase("n", DeploymentPhase.SUCCEEDED)
         for process in processes(words):
             os.kill(process, signal.SIGKILL)
         view = await rig.until("a", lambda v: next(iter(restarts(v))) == 1)
-        await rig.until("a", lambda v: v.status is Status.RUNNING)
-        view = await rig.until("n", lambda v: v.status is Status.ERROR)
+        await rig.until("a", lambda v: v.status is DeploymentStatus.RUNNING)
+        view = await rig.until("n", lambda v: v.status is DeploymentStatus.ERROR)
         (record,) = view.deployment.executables.values()
         assert "exit code 137" in record.reason
         assert record.restarts == 0
@@ -168,7 +174,7 @@ async def test_failures_have_their_codes_and_leave_nothing(
             ("p", program, FaultCode.CRASHES, "exit code 127"),
         ):
             await rig.deploy(name, pack)
-            view = await rig.until_phase(name, Phase.FAILED_TO_START)
+            view = await rig.until_phase(name, DeploymentPhase.FAILED_TO_START)
             (fault,) = view.deployment.faults
             assert fault.code is code, fault
             assert text in fault.message, fault
@@ -186,14 +192,14 @@ async def test_a_new_daemon_takes_up_what_runs_with_its_network(
     )
     async with opened(packages=[pack]) as rig:
         await rig.deploy("one", pack)
-        await rig.until_phase("one", Phase.SUCCEEDED)
+        await rig.until_phase("one", DeploymentPhase.SUCCEEDED)
         before = {container.id for container in await mine(rig, runner)}
         assert len(before) == 3
     async with opened(packages=[pack]) as rig:
-        await rig.until("one", lambda v: v.status is Status.RUNNING)
+        await rig.until("one", lambda v: v.status is DeploymentStatus.RUNNING)
         assert {container.id for container in await mine(rig, runner)} == before
         await rig.deployments.undeploy("one")
-        await rig.until_phase("one", Phase.STOPPED)
+        await rig.until_phase("one", DeploymentPhase.STOPPED)
         assert await mine(rig, runner) == []
 
 
@@ -213,12 +219,12 @@ async def test_a_deployment_that_is_cut_off_at_any_moment_is_one_deployment(
             await rig.deploy(name, pack)
             await asyncio.sleep(moment)
         async with opened(packages=[pack]) as rig:
-            await rig.until_phase(name, Phase.SUCCEEDED)
+            await rig.until_phase(name, DeploymentPhase.SUCCEEDED)
             assert len(await mine(rig, runner)) == 3
             await rig.deployments.undeploy(name)
             await asyncio.sleep(moment)
         async with opened(packages=[pack]) as rig:
-            await rig.until_phase(name, Phase.STOPPED)
+            await rig.until_phase(name, DeploymentPhase.STOPPED)
 
             async def nothing(rig: DeploymentRig = rig) -> bool:
                 return not await mine(rig, runner)

@@ -14,6 +14,7 @@ from fake_daemon import JOB_1, JOB_2
 from claraedge.cli.main import app
 from claraedge.cli.options import Options
 from claraedge.client import appliance, jobs, models, payloads, pipelines, target
+from claraedge.client.packages import catalogue, deployments
 from claraedge.errors import ItemNotFoundError
 from claraedge.wire.nvidia.clara.platform import jobs_pb2
 
@@ -31,8 +32,12 @@ COMMANDS: dict[tuple[str, ...], tuple[str, str, tuple[str, ...]]] = {
     ("adopt",): ("item", "", ()),
     ("delete", "images"): ("image", "", ()),
     ("delete", "models"): ("model", "", ()),
+    ("delete", "packages"): ("package", "", ()),
     ("delete", "payloads"): ("payload", "", ()),
+    ("deploy",): ("package", "", ("--name", "n")),
+    ("describe", "deployment"): ("deployment", "", ()),
     ("describe", "inbox"): ("item", "", ()),
+    ("describe", "package"): ("package", "", ()),
     ("retry", "delivery"): ("delivery", "", ()),
     ("retry", "image"): ("image", "", ()),
     ("retry", "inbox"): ("item", "", ()),
@@ -40,10 +45,12 @@ COMMANDS: dict[tuple[str, ...], tuple[str, str, tuple[str, ...]]] = {
     ("retry", "model"): ("model", "", ()),
     ("retry", "pipeline"): ("pipeline", "", ()),
     ("retry", "removal"): ("removal", "", ()),
+    ("undeploy",): ("deployment", "", ()),
+    ("update", "deployment"): ("deployment", "", ("-e", "main", "-i", "a:1")),
     ("update", "payload"): ("payload", "", ("-m", "a=1")),
 }
 OPTIONS = {words: rest for words, rest in COMMANDS.items() if rest[1]}
-SEVERAL = ("cancel", "delete", "adopt", "retry")
+SEVERAL = ("cancel", "delete", "adopt", "retry", "undeploy")
 
 
 class Unreachable:
@@ -72,6 +79,9 @@ def meant(monkeypatch: pytest.MonkeyPatch) -> list[str]:
         monkeypatch.setattr(module, "resolve", resolve)
     monkeypatch.setattr(appliance, "resolve_item", resolve)
     monkeypatch.setattr(models, "resolve_all", lambda _, texts: [resolve(_, t) for t in texts])
+    for module in (catalogue, deployments):
+        monkeypatch.setattr(module, "get", pass_on)
+    monkeypatch.setattr(deployments, "update", lambda _, name, *_1, **_2: pass_on(_, name))
     monkeypatch.setattr(appliance, "remove_image", pass_on)
     monkeypatch.setattr(appliance, "try_again", pass_on)
     monkeypatch.setattr(target, "user_of", lambda _: 1000)

@@ -1,4 +1,4 @@
-"""Volumes, logs and the device of deployments."""
+"""DeploymentVolumes, logs and the device of deployments."""
 
 from __future__ import annotations
 
@@ -12,17 +12,18 @@ import pytest
 
 from claraedge.deployments.device import architecture, device_id, interfaces, project_id, view
 from claraedge.deployments.logs import follow, remove_logs
-from claraedge.deployments.model import Mount
-from claraedge.deployments.volumes import Volumes
+from claraedge.deployments.model import VolumeMount
+from claraedge.deployments.running.volumes import DeploymentVolumes
 from claraedge.errors import DeploymentFailedError
+from tests.rig.waiting import eventually
 
 
-def mount(sub_path: str, target: str = "/data") -> Mount:
-    return Mount(executable="exec-a", mount_path=target, sub_path=sub_path)
+def mount(sub_path: str, target: str = "/data") -> VolumeMount:
+    return VolumeMount(executable="exec-a", mount_path=target, sub_path=sub_path)
 
 
 def test_a_volume_is_created_and_anybody_may_write_to_it(tmp_path: Path) -> None:
-    volumes = Volumes(tmp_path / "volumes", ())
+    volumes = DeploymentVolumes(tmp_path / "volumes", ())
     found = volumes.folders([mount("a/b"), mount("", "/all")])
     assert found == {"/data": tmp_path / "volumes/a/b", "/all": tmp_path / "volumes"}
     assert (tmp_path / "volumes/a/b").stat().st_mode & 0o777 == 0o777
@@ -32,7 +33,7 @@ def test_a_volume_is_created_and_anybody_may_write_to_it(tmp_path: Path) -> None
 
 
 def test_no_link_of_a_container_leads_out_of_the_volumes(tmp_path: Path) -> None:
-    volumes = Volumes(tmp_path / "volumes", ())
+    volumes = DeploymentVolumes(tmp_path / "volumes", ())
     volumes.folders([mount("a")])
     (tmp_path / "secret").mkdir()
     (tmp_path / "volumes/a/link").symlink_to(tmp_path / "secret")
@@ -48,7 +49,7 @@ def test_a_folder_of_the_host_has_to_be_in_the_list(tmp_path: Path) -> None:
     (listed / "in").mkdir(parents=True)
     (tmp_path / "other").mkdir()
     (listed / "link").symlink_to(tmp_path / "other")
-    volumes = Volumes(tmp_path / "volumes", (listed,))
+    volumes = DeploymentVolumes(tmp_path / "volumes", (listed,))
     assert volumes.folders([mount(str(listed / "in"))]) == {"/data": listed / "in"}
     with pytest.raises(DeploymentFailedError, match="host_folders"):
         volumes.folders([mount(str(listed / "link"))])
@@ -84,12 +85,10 @@ async def test_a_log_is_followed_until_the_end(tmp_path: Path) -> None:
             found.extend(lines)
 
     task = asyncio.create_task(reading())
-    while not found:
-        await asyncio.sleep(0)
+    await eventually(lambda: found, "the first line is read")
     with log.open("a") as file:
         file.write(record("two"))
-    while len(found) < 2:
-        await asyncio.sleep(0.01)
+    await eventually(lambda: len(found) > 1, "the second line is read")
     log.write_text(record("3"))  # conmon cuts a log that is too long, and goes on
     over = True
     await task

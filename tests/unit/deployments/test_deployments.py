@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 
 from claraedge.deployments.model import (
+    DeploymentPhase,
+    DeploymentStatus,
     ExecutableChange,
     FaultCode,
-    Phase,
-    Status,
 )
 from claraedge.errors import (
     DeploymentExistsError,
@@ -80,23 +80,23 @@ async def test_a_deployment_starts_and_is_undeployed(tmp_path: Path, runner: Mem
     pack = package(component(executable("a"), executable("b")))
     async with deployment_rig(tmp_path, runner, packages=[pack]) as rig:
         created = await rig.deploy("one", pack, labels={"room": "3"})
-        assert created.deployment.phase is Phase.IN_PROGRESS
-        started = await rig.until_phase("one", Phase.SUCCEEDED)
-        assert started.status is Status.RUNNING
+        assert created.deployment.phase is DeploymentPhase.IN_PROGRESS
+        started = await rig.until_phase("one", DeploymentPhase.SUCCEEDED)
+        assert started.status is DeploymentStatus.RUNNING
         assert started.deployment.labels == {"room": "3"}
         assert len(await rig.containers()) == 3  # with the holder of their network
         assert rig.allocations.allocated().memory == 128
         assert len(await runner.networks({})) == 1
         stopped = await rig.deployments.undeploy(created.deployment.id[:9])
-        assert stopped.deployment.phase is Phase.PARTIALLY_DEPROVISIONED
-        ended = await rig.until_phase("one", Phase.STOPPED)
-        assert ended.status is Status.STOPPED
+        assert stopped.deployment.phase is DeploymentPhase.PARTIALLY_DEPROVISIONED
+        ended = await rig.until_phase("one", DeploymentPhase.STOPPED)
+        assert ended.status is DeploymentStatus.STOPPED
         assert ended.deployment.stopped is not None
         assert await rig.containers() == []
         assert await runner.networks({}) == []
         assert rig.allocations.allocated().memory == 0
         again = await rig.deployments.undeploy(created.deployment.id)
-        assert again.deployment.phase is Phase.STOPPED
+        assert again.deployment.phase is DeploymentPhase.STOPPED
 
 
 async def test_executables_of_a_component_share_a_network_and_their_settings(
@@ -111,7 +111,7 @@ async def test_executables_of_a_component_share_a_network_and_their_settings(
     )
     async with deployment_rig(tmp_path, runner, packages=[pack]) as rig:
         await rig.deploy("one", pack)
-        view = await rig.until_phase("one", Phase.SUCCEEDED)
+        view = await rig.until_phase("one", DeploymentPhase.SUCCEEDED)
         (spec,) = program.specs
         assert spec.joins
         assert spec.networks == {}
@@ -143,18 +143,18 @@ async def test_its_policy_decides_after_an_end(
     pack = app("app:1", policy)
     async with deployment_rig(tmp_path, runner, packages=[pack]) as rig:
         await rig.deploy("one", pack)
-        await rig.until_phase("one", Phase.SUCCEEDED)
+        await rig.until_phase("one", DeploymentPhase.SUCCEEDED)
         program.end(code)
         if again:
             await eventually(lambda: program.starts == 2, "it is started again")
-            view = await rig.until("one", lambda v: v.status is Status.RUNNING)
+            view = await rig.until("one", lambda v: v.status is DeploymentStatus.RUNNING)
         else:
-            wanted = Status.ERROR if code else Status.STOPPED
+            wanted = DeploymentStatus.ERROR if code else DeploymentStatus.STOPPED
             view = await rig.until("one", lambda v: v.status is wanted)
         (record,) = view.deployment.executables.values()
         assert record.restarts == int(again)
         assert f"exit code {code}" in record.reason
-        assert view.deployment.phase is Phase.SUCCEEDED
+        assert view.deployment.phase is DeploymentPhase.SUCCEEDED
         assert program.starts == 1 + int(again)
 
 
@@ -168,12 +168,12 @@ async def test_what_ends_before_it_is_up_fails_to_start_and_leaves_nothing(
     )
     async with deployment_rig(tmp_path, runner, packages=[pack]) as rig:
         await rig.deploy("one", pack)
-        view = await rig.until_phase("one", Phase.FAILED_TO_START)
+        view = await rig.until_phase("one", DeploymentPhase.FAILED_TO_START)
         (fault,) = view.deployment.faults
         assert fault.code is FaultCode.EXITED_EARLY
         assert "bad" in fault.message
         assert "exit code 3" in fault.message
-        assert view.status is Status.ERROR
+        assert view.status is DeploymentStatus.ERROR
         assert await rig.containers() == []
         assert rig.allocations.allocated().memory == 0
 
@@ -184,7 +184,7 @@ async def test_what_crashes_again_and_again_fails_with_its_own_code(
     pack = app("fail:1")
     async with deployment_rig(tmp_path, runner, packages=[pack]) as rig:
         await rig.deploy("one", pack)
-        view = await rig.until_phase("one", Phase.FAILED_TO_START)
+        view = await rig.until_phase("one", DeploymentPhase.FAILED_TO_START)
         assert [fault.code for fault in view.deployment.faults] == [FaultCode.CRASHES]
         await rig.deploy("one", pack)  # its name is free again
 
@@ -193,11 +193,11 @@ async def test_a_missing_image_fails_at_once(tmp_path: Path, runner: MemoryRunne
     pack = app("nowhere:1")
     async with deployment_rig(tmp_path, runner, packages=[pack]) as rig:
         await rig.deploy("one", pack)
-        view = await rig.until_phase("one", Phase.FAILED_TO_START)
+        view = await rig.until_phase("one", DeploymentPhase.FAILED_TO_START)
         assert [fault.code for fault in view.deployment.faults] == [FaultCode.NO_IMAGE]
         assert "nowhere:1" in view.deployment.faults[0].message
         ended = await rig.deployments.undeploy("one")
-        assert ended.deployment.phase is Phase.STOPPED
+        assert ended.deployment.phase is DeploymentPhase.STOPPED
 
 
 async def test_names_dependencies_and_deployments_in_use(
@@ -209,7 +209,7 @@ async def test_names_dependencies_and_deployments_in_use(
         first = await rig.deploy("p", parent)
         with pytest.raises(DeploymentExistsError, match=first.deployment.id):
             await rig.deploy("p", parent)
-        await rig.until_phase("p", Phase.SUCCEEDED)
+        await rig.until_phase("p", DeploymentPhase.SUCCEEDED)
         with pytest.raises(DeploymentNotFoundError):
             await rig.deploy("c", child, dependencies=("dep-" + "a" * 24,))
         second = await rig.deploy("c", child, dependencies=("p",))
@@ -217,13 +217,13 @@ async def test_names_dependencies_and_deployments_in_use(
             await rig.deployments.undeploy("p")
         with pytest.raises(DeploymentNotReadyError):
             await rig.deploy("d", child, dependencies=("c",))
-        await rig.until_phase("c", Phase.SUCCEEDED)
+        await rig.until_phase("c", DeploymentPhase.SUCCEEDED)
         used = await rig.deployments.get("p")
         assert used.deployment.used_by == (second.deployment.id,)
         await rig.deployments.undeploy("c")
-        await rig.until_phase("c", Phase.STOPPED)
+        await rig.until_phase("c", DeploymentPhase.STOPPED)
         await rig.deployments.undeploy("p")
-        await rig.until_phase("p", Phase.STOPPED)
+        await rig.until_phase("p", DeploymentPhase.STOPPED)
         assert await runner.networks({}) == []
 
 
@@ -241,10 +241,10 @@ async def test_a_dependent_deployment_gets_the_address_of_the_other(
     child = app("app:1", name="child")
     async with deployment_rig(tmp_path, runner, packages=[parent, child]) as rig:
         await rig.deploy("p", parent)
-        view = await rig.until_phase("p", Phase.SUCCEEDED)
+        view = await rig.until_phase("p", DeploymentPhase.SUCCEEDED)
         (address,) = view.addresses.values()
         await rig.deploy("c", child, dependencies=("p",))
-        await rig.until_phase("c", Phase.SUCCEEDED)
+        await rig.until_phase("c", DeploymentPhase.SUCCEEDED)
         (spec,) = program.specs
         assert spec.environment["API_1"] == f"{address}:8080"
         assert spec.environment["API_1_HOST"] == address
@@ -266,10 +266,10 @@ async def test_an_update_replaces_one_after_the_other_and_a_bad_one_changes_noth
     pack = package(component(executable("a"), executable("b")))
     async with deployment_rig(tmp_path, runner, packages=[pack]) as rig:
         await rig.deploy("one", pack)
-        await rig.until_phase("one", Phase.SUCCEEDED)
+        await rig.until_phase("one", DeploymentPhase.SUCCEEDED)
         await rig.deployments.update("one", [ExecutableChange(executable="a", image="serve:2")])
         view = await rig.until("one", lambda v: v.deployment.generation == 2)
-        assert view.deployment.phase is Phase.SUCCEEDED
+        assert view.deployment.phase is DeploymentPhase.SUCCEEDED
         images = {e.name: e.image for _, e in view.deployment.plan.executables()}
         assert images == {"a": "serve:2", "b": "serve:1"}
         await rig.deployments.update(
@@ -279,10 +279,10 @@ async def test_an_update_replaces_one_after_the_other_and_a_bad_one_changes_noth
                 ExecutableChange(executable="b", image="fail:1"),
             ],
         )
-        view = await rig.until_phase("one", Phase.FAILED_TO_UPDATE)
+        view = await rig.until_phase("one", DeploymentPhase.FAILED_TO_UPDATE)
         images = {e.name: e.image for _, e in view.deployment.plan.executables()}
         assert images == {"a": "serve:2", "b": "serve:1"}
-        await rig.until("one", lambda v: v.status is Status.RUNNING)
+        await rig.until("one", lambda v: v.status is DeploymentStatus.RUNNING)
         running = {
             c.labels["io.claraedge.executable-name"]
             for c in await runner.containers({})
@@ -302,13 +302,13 @@ async def test_an_update_starts_again_what_had_ended_for_good(
     pack = app("app:1", RestartPolicy.NEVER)
     async with deployment_rig(tmp_path, runner, packages=[pack]) as rig:
         await rig.deploy("one", pack)
-        await rig.until_phase("one", Phase.SUCCEEDED)
+        await rig.until_phase("one", DeploymentPhase.SUCCEEDED)
         program.end(0)
-        await rig.until("one", lambda v: v.status is Status.STOPPED)
+        await rig.until("one", lambda v: v.status is DeploymentStatus.STOPPED)
         await rig.deployments.update("one", [ExecutableChange(executable="run", image="serve:1")])
         view = await rig.until("one", lambda v: v.deployment.generation == 2)
-        assert view.status is Status.RUNNING
-        assert view.deployment.phase is Phase.SUCCEEDED
+        assert view.status is DeploymentStatus.RUNNING
+        assert view.deployment.phase is DeploymentPhase.SUCCEEDED
 
 
 async def test_a_deployment_waits_for_its_gpu_and_memory_visibly(
@@ -317,14 +317,14 @@ async def test_a_deployment_waits_for_its_gpu_and_memory_visibly(
     pack = package(component(executable(gpus=1)))
     async with deployment_rig(tmp_path, runner, packages=[pack], gpus=("g0",)) as rig:
         await rig.deploy("one", pack)
-        view = await rig.until_phase("one", Phase.SUCCEEDED)
+        view = await rig.until_phase("one", DeploymentPhase.SUCCEEDED)
         assert [r.gpus for r in view.deployment.executables.values()] == [("g0",)]
         await rig.deploy("two", pack)
         waiting = await rig.until("two", lambda v: "GPU" in v.waits_for)
-        assert waiting.status is Status.PENDING
+        assert waiting.status is DeploymentStatus.PENDING
         assert waiting.waits_for == "1 GPUs; 0 are free"
         await rig.deployments.undeploy("one")
-        await rig.until_phase("two", Phase.SUCCEEDED)
+        await rig.until_phase("two", DeploymentPhase.SUCCEEDED)
 
 
 async def test_one_that_waits_can_be_undeployed(tmp_path: Path, runner: MemoryRunner) -> None:
@@ -335,7 +335,7 @@ async def test_one_that_waits_can_be_undeployed(tmp_path: Path, runner: MemoryRu
         await rig.deploy("one", pack)
         await rig.until("one", lambda v: "memory and GPUs" in v.waits_for)
         await rig.deployments.undeploy("one")
-        await rig.until_phase("one", Phase.STOPPED)
+        await rig.until_phase("one", DeploymentPhase.STOPPED)
         assert rig.allocations.first is None
 
 
@@ -348,16 +348,16 @@ async def test_a_new_daemon_adopts_what_runs(tmp_path: Path, runner: MemoryRunne
     pack = package(component(executable(image="app:1", gpus=1)))
     async with deployment_rig(tmp_path, runner, packages=[pack], gpus=("g0",)) as rig:
         await rig.deploy("one", pack)
-        await rig.until_phase("one", Phase.SUCCEEDED)
+        await rig.until_phase("one", DeploymentPhase.SUCCEEDED)
         before = {c.id for c in await runner.containers({})}
     async with deployment_rig(tmp_path, runner, packages=[pack], gpus=("g0",)) as rig:
-        view = await rig.until("one", lambda v: v.status is Status.RUNNING)
-        assert view.deployment.phase is Phase.SUCCEEDED
+        view = await rig.until("one", lambda v: v.status is DeploymentStatus.RUNNING)
+        assert view.deployment.phase is DeploymentPhase.SUCCEEDED
         assert {c.id for c in await runner.containers({})} == before, view
         assert rig.allocations.allocated().gpus == {"g0"}
         assert program.starts == 1
         await rig.deployments.undeploy("one")
-        await rig.until_phase("one", Phase.STOPPED)
+        await rig.until_phase("one", DeploymentPhase.STOPPED)
         assert await rig.containers() == []
 
 
@@ -377,12 +377,12 @@ async def test_after_a_restart_of_the_machine_the_policy_decides(
     pack = app("app:1", policy)
     async with deployment_rig(tmp_path, runner, packages=[pack]) as rig:
         await rig.deploy("one", pack)
-        await rig.until_phase("one", Phase.SUCCEEDED)
+        await rig.until_phase("one", DeploymentPhase.SUCCEEDED)
     runner.cut_power()
     async with deployment_rig(tmp_path, runner, packages=[pack]) as rig:
-        wanted = Status.RUNNING if back else Status.ERROR
+        wanted = DeploymentStatus.RUNNING if back else DeploymentStatus.ERROR
         view = await rig.until("one", lambda v: v.status is wanted)
-        assert view.deployment.phase is Phase.SUCCEEDED
+        assert view.deployment.phase is DeploymentPhase.SUCCEEDED
         assert program.starts == 1 + int(back)
         (record,) = view.deployment.executables.values()
         assert "restart of the machine" in record.reason
@@ -394,7 +394,7 @@ async def test_containers_of_no_deployment_are_removed_at_the_start(
     pack = app()
     async with deployment_rig(tmp_path, runner, packages=[pack]) as rig:
         await rig.deploy("one", pack)
-        await rig.until_phase("one", Phase.SUCCEEDED)
+        await rig.until_phase("one", DeploymentPhase.SUCCEEDED)
         await rig.database.write(lambda tx: tx.run("drop_package", id=pack.id))
     async with deployment_rig(tmp_path, runner, packages=[]) as rig:
 
@@ -411,10 +411,10 @@ async def test_while_podman_is_out_nothing_is_lost(tmp_path: Path, runner: Memor
         await rig.deploy("one", pack)
         await asyncio.sleep(0)
         runner.available = True
-        await rig.until_phase("one", Phase.SUCCEEDED)
+        await rig.until_phase("one", DeploymentPhase.SUCCEEDED)
         runner.available = False
         await rig.deployments.undeploy("one")
         await rig.until("one", lambda v: v.waits_for)
         runner.available = True
-        await rig.until_phase("one", Phase.STOPPED)
+        await rig.until_phase("one", DeploymentPhase.STOPPED)
         assert await rig.containers() == []

@@ -8,16 +8,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from claraedge.deployments.environment import entry, environment, links
 from claraedge.deployments.model import (
     ComponentRequest,
     DeployedExecutable,
     DeploymentPlan,
     DeploymentRequest,
     DeviceFacts,
-    Mount,
+    VolumeMount,
 )
 from claraedge.deployments.planning import claim_of, make_plan
+from claraedge.deployments.running.environment import entry, environment, links
 from claraedge.errors import InvalidDeploymentError
 from claraedge.packages.model import Endpoint, Package, Parameter, RestartPolicy
 from tests.rig.deployments import component, executable, package
@@ -74,9 +74,9 @@ def test_settings_of_a_component_come_before_those_of_all() -> None:
                 variables={"SITE": "x"},
                 restart=RestartPolicy.NEVER,
                 mounts=(
-                    Mount(executable="a", mount_path="/data/", sub_path="/"),
-                    Mount(executable="", mount_path="/in", sub_path="in/./x"),
-                    Mount(executable="b", mount_path="/scans", sub_path="/srv/scans/a"),
+                    VolumeMount(executable="a", mount_path="/data/", sub_path="/"),
+                    VolumeMount(executable="", mount_path="/in", sub_path="in/./x"),
+                    VolumeMount(executable="b", mount_path="/scans", sub_path="/srv/scans/a"),
                 ),
             ),
         ),
@@ -107,10 +107,10 @@ def test_all_mistakes_are_found_at_once() -> None:
                 parameters={"KEI": "x"},
                 variables={"1A": "x", "B": "\0"},
                 mounts=(
-                    Mount(executable="c", mount_path="data", sub_path="../x"),
-                    Mount(executable="a", mount_path="/proc/x", sub_path="/etc"),
-                    Mount(executable="a", mount_path="/x", sub_path="x"),
-                    Mount(executable="a", mount_path="/x/", sub_path="y"),
+                    VolumeMount(executable="c", mount_path="data", sub_path="../x"),
+                    VolumeMount(executable="a", mount_path="/proc/x", sub_path="/etc"),
+                    VolumeMount(executable="a", mount_path="/x", sub_path="x"),
+                    VolumeMount(executable="a", mount_path="/x/", sub_path="y"),
                 ),
             ),
             ComponentRequest(component="main"),
@@ -164,7 +164,7 @@ def test_a_package_with_several_plans_needs_its_name() -> None:
 
 @given(st.text(), st.text(), st.text())
 def test_no_mount_leaves_the_folder_of_volumes(name: str, target: str, source: str) -> None:
-    mount = Mount(executable=name, mount_path=target, sub_path=source)
+    mount = VolumeMount(executable=name, mount_path=target, sub_path=source)
     settings = ComponentRequest(component="main", mounts=(mount,))
     try:
         plan = planned(PACKAGE, parameters={"KEY": ""}, components=(settings,))

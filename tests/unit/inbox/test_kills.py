@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from claraedge.blocking import in_thread
-from claraedge.daemon.backup import backup
-from claraedge.daemon.restore import restore
+from claraedge.daemon.backups.backup import backup
+from claraedge.daemon.backups.restore import restore
 from claraedge.errors import ItemRetryError
 from claraedge.inbox.inspection import settling
 from claraedge.inbox.model import ItemState

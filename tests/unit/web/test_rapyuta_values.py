@@ -37,9 +37,12 @@ PACKAGE = packages_pb2.Package(
             name="default",
             components=[
                 packages_pb2.Component(
-                    id=MAIN, name="main", parameters=[packages_pb2.Parameter(name="COLOUR")]
+                    id=MAIN,
+                    name="main",
+                    runtime="device",
+                    parameters=[packages_pb2.Parameter(name="COLOUR")],
                 ),
-                packages_pb2.Component(id=SIDE, name="side"),
+                packages_pb2.Component(id=SIDE, name="side", runtime="cloud"),
             ],
         )
     ],
@@ -142,6 +145,12 @@ def test_a_body_of_the_sdk_becomes_a_request() -> None:
         ("two", "/all", "/"),
     }
     assert side == wire.ComponentSettings(component=SIDE)
+
+
+def test_a_component_of_the_cloud_needs_no_device() -> None:
+    """Deployments refuses it, and says why."""
+    request = request_of(changed("parameters/SIDE/device_id", ...))
+    assert [settings.component for settings in request.components] == [MAIN, SIDE]
 
 
 def test_nothing_of_the_sdks_own_objects_is_kept() -> None:

@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from claraedge.deployments.environment import entry
 from claraedge.deployments.model import DeployedComponent, DeployedExecutable, Deployment
+from claraedge.deployments.running.environment import entry
 from claraedge.runner.protocol import LABEL_DEPLOYMENT, BindMount, ContainerSpec
 from claraedge.supervised.recipe import UNNAMED, Recipe
 

@@ -6,13 +6,14 @@ import asyncio
 from collections.abc import Collection, Mapping
 
 from claraedge.bugs import known
-from claraedge.deployments.model import DeployedComponent, DeployedExecutable, Status
-from claraedge.deployments.recipes import key_of, of_holder
-from claraedge.deployments.recording import Recorded
-from claraedge.deployments.site import Site
+from claraedge.deployments.model import DeployedComponent, DeployedExecutable, DeploymentStatus
+from claraedge.deployments.running.recipes import key_of, of_holder
+from claraedge.deployments.running.recording import Recorded
+from claraedge.deployments.running.site import Site
 from claraedge.errors import ClaraedgeError
 from claraedge.packages.model import RestartPolicy
-from claraedge.runner.protocol import Container, Phase
+from claraedge.runner.protocol import Container
+from claraedge.runner.protocol import Phase as ContainerPhase
 from claraedge.supervised.container import SupervisedContainer
 from claraedge.supervised.holder import Holder
 from claraedge.supervised.keeper import Keeper, stays_up
@@ -42,13 +43,17 @@ class DeploymentContainers:
 
     # --- to inspect ----------------------------------------------------------------------------
 
-    def status(self, executable: str) -> Status:
+    def status(self, executable: str) -> DeploymentStatus:
         """Returns how an executable is at this moment."""
         over = self._recorded.of(executable).over
         if over is not None:
             return over
         supervised = self._supervised.get(executable)
-        return Status.RUNNING if supervised is not None and supervised.fit else Status.PENDING
+        return (
+            DeploymentStatus.RUNNING
+            if supervised is not None and supervised.fit
+            else DeploymentStatus.PENDING
+        )
 
     def names(self) -> Collection[str]:
         """Returns the ids and names of those that exist and of those that are being created."""
@@ -71,13 +76,15 @@ class DeploymentContainers:
         deployment, running = self._recorded.deployment, False
         for component in deployment.plan.components:
             found = present.get(key_of(deployment.id, component.id))
-            if found is not None and found.phase is Phase.CREATED:
+            if found is not None and found.phase is ContainerPhase.CREATED:
                 image = self._recorded.of(component.executables[0].id).image
                 recipe = of_holder(deployment, component, image)
                 self._holders[component.id] = Holder(self._site.workshop, recipe, found=found.id)
             for executable in component.executables:
                 container = present.get(key_of(deployment.id, executable.id))
-                running = running or (container is not None and container.phase is Phase.RUNNING)
+                running = running or (
+                    container is not None and container.phase is ContainerPhase.RUNNING
+                )
         self._present = present
         return running
 
@@ -108,7 +115,7 @@ class DeploymentContainers:
         """
         found = self._present.get(recipe.key)
         if found is None and was_up and component.restart is RestartPolicy.NEVER:
-            await self._recorded.set_over(executable.id, Status.ERROR, _GONE)
+            await self._recorded.set_over(executable.id, DeploymentStatus.ERROR, _GONE)
             return
         supervised = SupervisedContainer(
             self._site.workshop,
@@ -213,14 +220,14 @@ class _Owner:
         text: str,  # noqa: ARG002 - shapes are the protocol's
     ) -> None:
         reason = supervised.reason or ""
-        await self._recorded.set_over(self._executable, Status.STOPPED, reason)
+        await self._recorded.set_over(self._executable, DeploymentStatus.STOPPED, reason)
 
     async def lost(
         self,
         supervised: SupervisedContainer,  # noqa: ARG002 - shapes are the protocol's
         error: ClaraedgeError,
     ) -> None:
-        await self._recorded.set_over(self._executable, Status.ERROR, str(error))
+        await self._recorded.set_over(self._executable, DeploymentStatus.ERROR, str(error))
 
     def ended(self, supervised: SupervisedContainer, task: asyncio.Task[None]) -> None:
         if not task.cancelled() and isinstance(error := task.exception(), Exception):

@@ -21,7 +21,7 @@ from claraedge import __version__, failpoints
 from claraedge.appliance.lock import FileLock
 from claraedge.appliance.state import prepare_state
 from claraedge.config import Config, load_config
-from claraedge.daemon import archive
+from claraedge.daemon.backups import archive
 from claraedge.errors import AlreadyRunningError, BackupError, ClaraedgeError, StateFolderError
 from claraedge.fs import files, walking
 from claraedge.fs.removal import remove

@@ -12,31 +12,31 @@ from claraedge.deployments.device import DeviceView
 from claraedge.deployments.model import (
     ComponentRequest,
     DeployedComponent,
+    DeploymentPhase,
     DeploymentRequest,
+    DeploymentStatus,
     ExecutableChange,
-    Mount,
-    Phase,
-    Status,
+    VolumeMount,
 )
 from claraedge.packages.model import RestartPolicy
 from claraedge.wire.claraedge.v1 import deployments_pb2 as wire
 from claraedge.wire.claraedge.v1 import packages_pb2
 
-_PHASES: Mapping[Phase, wire.DeploymentPhase.ValueType] = {
-    Phase.IN_PROGRESS: wire.DEPLOYMENT_PHASE_IN_PROGRESS,
-    Phase.PROVISIONING: wire.DEPLOYMENT_PHASE_PROVISIONING,
-    Phase.SUCCEEDED: wire.DEPLOYMENT_PHASE_SUCCEEDED,
-    Phase.FAILED_TO_START: wire.DEPLOYMENT_PHASE_FAILED_TO_START,
-    Phase.PARTIALLY_DEPROVISIONED: wire.DEPLOYMENT_PHASE_PARTIALLY_DEPROVISIONED,
-    Phase.STOPPED: wire.DEPLOYMENT_PHASE_STOPPED,
-    Phase.FAILED_TO_UPDATE: wire.DEPLOYMENT_PHASE_FAILED_TO_UPDATE,
+_PHASES: Mapping[DeploymentPhase, wire.DeploymentPhase.ValueType] = {
+    DeploymentPhase.IN_PROGRESS: wire.DEPLOYMENT_PHASE_IN_PROGRESS,
+    DeploymentPhase.PROVISIONING: wire.DEPLOYMENT_PHASE_PROVISIONING,
+    DeploymentPhase.SUCCEEDED: wire.DEPLOYMENT_PHASE_SUCCEEDED,
+    DeploymentPhase.FAILED_TO_START: wire.DEPLOYMENT_PHASE_FAILED_TO_START,
+    DeploymentPhase.PARTIALLY_DEPROVISIONED: wire.DEPLOYMENT_PHASE_PARTIALLY_DEPROVISIONED,
+    DeploymentPhase.STOPPED: wire.DEPLOYMENT_PHASE_STOPPED,
+    DeploymentPhase.FAILED_TO_UPDATE: wire.DEPLOYMENT_PHASE_FAILED_TO_UPDATE,
 }
-_STATUSES: Mapping[Status, wire.DeploymentStatus.ValueType] = {
-    Status.UNKNOWN: wire.DEPLOYMENT_STATUS_UNKNOWN,
-    Status.RUNNING: wire.DEPLOYMENT_STATUS_RUNNING,
-    Status.PENDING: wire.DEPLOYMENT_STATUS_PENDING,
-    Status.ERROR: wire.DEPLOYMENT_STATUS_ERROR,
-    Status.STOPPED: wire.DEPLOYMENT_STATUS_STOPPED,
+_STATUSES: Mapping[DeploymentStatus, wire.DeploymentStatus.ValueType] = {
+    DeploymentStatus.UNKNOWN: wire.DEPLOYMENT_STATUS_UNKNOWN,
+    DeploymentStatus.RUNNING: wire.DEPLOYMENT_STATUS_RUNNING,
+    DeploymentStatus.PENDING: wire.DEPLOYMENT_STATUS_PENDING,
+    DeploymentStatus.ERROR: wire.DEPLOYMENT_STATUS_ERROR,
+    DeploymentStatus.STOPPED: wire.DEPLOYMENT_STATUS_STOPPED,
 }
 _POLICIES: Mapping[RestartPolicy, packages_pb2.RestartPolicy.ValueType] = {
     RestartPolicy.ALWAYS: packages_pb2.RESTART_POLICY_ALWAYS,
@@ -131,7 +131,7 @@ def _component(settings: wire.ComponentSettings) -> ComponentRequest:
         variables=dict(settings.variables),
         restart=policies.get(settings.restart_policy),
         mounts=tuple(
-            Mount(executable=m.executable, mount_path=m.mount_path, sub_path=m.sub_path)
+            VolumeMount(executable=m.executable, mount_path=m.mount_path, sub_path=m.sub_path)
             for m in settings.mounts
         ),
     )

@@ -6,7 +6,7 @@ import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-from claraedge.deployments.model import Mount
+from claraedge.deployments.model import VolumeMount
 from claraedge.errors import DeploymentFailedError
 from claraedge.fs import files, trusted
 
@@ -15,21 +15,21 @@ _OPEN = 0o777
 _REACHED = 0o755
 
 
-class Volumes:
+class DeploymentVolumes:
     """The folder of volumes, and the folders of the administrator's list."""
 
     def __init__(self, root: Path, host_folders: Iterable[Path]) -> None:
         self.root = root
         self._host_folders = tuple(host_folders)
 
-    def folders(self, mounts: Iterable[Mount]) -> Mapping[str, Path]:
+    def folders(self, mounts: Iterable[VolumeMount]) -> Mapping[str, Path]:
         """Returns, per path in the container, the folder to mount; creates those of volumes.
 
         Blocks. Raises DeploymentFailedError for a folder that may not be mounted, and OSError.
         """
         return {mount.mount_path: self._folder(mount) for mount in mounts}
 
-    def _folder(self, mount: Mount) -> Path:
+    def _folder(self, mount: VolumeMount) -> Path:
         if mount.sub_path.startswith("/"):
             return self._of_host(Path(mount.sub_path), mount)
         files.make_folders(self.root, 0o750)
@@ -50,7 +50,7 @@ class Volumes:
         os.close(descriptor)
         return self.root / mount.sub_path
 
-    def _of_host(self, path: Path, mount: Mount) -> Path:
+    def _of_host(self, path: Path, mount: VolumeMount) -> Path:
         real = path.resolve()
         if not any(real.is_relative_to(folder.resolve()) for folder in self._host_folders):
             raise DeploymentFailedError(

@@ -12,11 +12,11 @@ from claraedge.clock import Clock
 from claraedge.deployments import records
 from claraedge.deployments.model import (
     Deployment,
+    DeploymentPhase,
     DeploymentPlan,
+    DeploymentStatus,
     ExecutableRecord,
     Fault,
-    Phase,
-    Status,
 )
 from claraedge.store.database import Database, Transaction
 
@@ -44,7 +44,7 @@ class Recorded:
         """Applies what `records.set_pending` has recorded."""
         self.deployment = replace(self.deployment, update=plan)
 
-    async def set_phase(self, phase: Phase, *faults: Fault) -> None:
+    async def set_phase(self, phase: DeploymentPhase, *faults: Fault) -> None:
         """Records the phase."""
         await self._write(records.set_phase, phase, self._clock.now(), faults)
         self.deployment = replace(self.deployment, phase=phase, faults=faults)
@@ -57,14 +57,14 @@ class Recorded:
         def work(tx: Transaction, deployment: str) -> None:
             for executable in up:
                 records.set_up(tx, deployment, executable)
-            records.set_phase(tx, deployment, Phase.SUCCEEDED, now)
+            records.set_phase(tx, deployment, DeploymentPhase.SUCCEEDED, now)
 
         await self._write(work)
         for executable in up:
             self._change(executable, was_up=True)
-        self.deployment = replace(self.deployment, phase=Phase.SUCCEEDED, faults=())
+        self.deployment = replace(self.deployment, phase=DeploymentPhase.SUCCEEDED, faults=())
 
-    async def set_plan(self, plan: DeploymentPlan, phase: Phase, *faults: Fault) -> None:
+    async def set_plan(self, plan: DeploymentPlan, phase: DeploymentPhase, *faults: Fault) -> None:
         """Records the plan after an update."""
         await self._write(records.set_plan, plan, phase, self._clock.now(), faults)
         self.deployment = replace(
@@ -93,7 +93,7 @@ class Recorded:
         for executable, own in gpus.items():
             self._change(executable, gpus=own)
 
-    async def set_over(self, executable: str, over: Status | None, reason: str) -> None:
+    async def set_over(self, executable: str, over: DeploymentStatus | None, reason: str) -> None:
         """Records that an executable is not started again; None: that it is, after all."""
         await self._write(records.set_over, executable, over, reason)
         self._change(executable, over=over, reason=reason)
@@ -106,7 +106,7 @@ class Recorded:
 
     def failed(self, executable: str, reason: str) -> None:
         """Records that an executable is not started again; nothing waits for that."""
-        self._later(self.set_over(executable, Status.ERROR, reason))
+        self._later(self.set_over(executable, DeploymentStatus.ERROR, reason))
 
     async def close(self) -> None:
         """Waits for what is being recorded."""

@@ -15,22 +15,22 @@ from typing import Any
 
 from claraedge.blocking import in_thread
 from claraedge.deployments import records
-from claraedge.deployments.containers import DeploymentContainers
-from claraedge.deployments.environment import environment, links
-from claraedge.deployments.faults import fault_of
 from claraedge.deployments.model import (
     DeployedComponent,
     DeployedExecutable,
     Deployment,
+    DeploymentPhase,
     DeploymentPlan,
     Fault,
-    Phase,
 )
-from claraedge.deployments.networks import places
 from claraedge.deployments.planning import claim_of, memory_of
-from claraedge.deployments.recipes import Given, divided, of_executable
-from claraedge.deployments.recording import Recorded
-from claraedge.deployments.site import Site
+from claraedge.deployments.running.containers import DeploymentContainers
+from claraedge.deployments.running.environment import environment, links
+from claraedge.deployments.running.faults import fault_of
+from claraedge.deployments.running.networks import places
+from claraedge.deployments.running.recipes import Given, divided, of_executable
+from claraedge.deployments.running.recording import Recorded
+from claraedge.deployments.running.site import Site
 from claraedge.errors import (
     ClaraedgeError,
     DeploymentFailedError,
@@ -111,7 +111,7 @@ class LiveDeployment:
             if self.deployment.wanted and not await self._until_unwanted():
                 return
             await self._end()
-            await self.recorded.set_phase(Phase.STOPPED)
+            await self.recorded.set_phase(DeploymentPhase.STOPPED)
         finally:
             await self.containers.abandon()
             await self.recorded.close()
@@ -125,7 +125,7 @@ class LiveDeployment:
             extra = {"deployment": self.id, "reason": str(error)}
             _log.error("deployment failed to start", extra=extra)
             await self._end()
-            await self.recorded.set_phase(Phase.FAILED_TO_START, self._fault(error))
+            await self.recorded.set_phase(DeploymentPhase.FAILED_TO_START, self._fault(error))
             return False
         while self.deployment.wanted:
             self._changed.clear()
@@ -162,7 +162,7 @@ class LiveDeployment:
     async def _provision(self) -> None:
         """Starts all executables, and returns once they are up. Raises why that failed."""
         await self._patiently(self._remove_all)
-        await self.recorded.set_phase(Phase.PROVISIONING)
+        await self.recorded.set_phase(DeploymentPhase.PROVISIONING)
         await self._patiently(self._find_images)
         await self._allocate()
         await self._patiently(self._connect)
@@ -281,9 +281,9 @@ class LiveDeployment:
             for restore in reversed(done):
                 await self._patiently(restore, always=True)
             self.waits_for = ""
-            await self.recorded.set_plan(old, Phase.FAILED_TO_UPDATE, self._fault(error))
+            await self.recorded.set_plan(old, DeploymentPhase.FAILED_TO_UPDATE, self._fault(error))
             return
-        await self.recorded.set_plan(plan, Phase.SUCCEEDED)
+        await self.recorded.set_plan(plan, DeploymentPhase.SUCCEEDED)
         _log.info("deployment updated", extra={"deployment": self.id})
 
     async def _change(self, component: DeployedComponent, executable: DeployedExecutable) -> None:

@@ -19,7 +19,7 @@ from claraedge import __version__, failpoints
 from claraedge.appliance.lock import FileLock
 from claraedge.appliance.state import prepare_state
 from claraedge.config import load_config
-from claraedge.daemon import archive
+from claraedge.daemon.backups import archive
 from claraedge.errors import AlreadyRunningError, BackupError
 from claraedge.fs import extras, files
 from claraedge.fs.removal import remove

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 from claraedge.clock import Clock
 from claraedge.config import DeploymentsSettings
-from claraedge.deployments.networks import DeploymentNetworks
-from claraedge.deployments.volumes import Volumes
+from claraedge.deployments.running.networks import DeploymentNetworks
+from claraedge.deployments.running.volumes import DeploymentVolumes
 from claraedge.images.images import Images
 from claraedge.store.database import Database
 from claraedge.supervised.allocations import Allocations
@@ -23,7 +23,7 @@ class Site:
     images: Images
     workshop: Workshop
     networks: DeploymentNetworks
-    volumes: Volumes
+    volumes: DeploymentVolumes
     allocations: Allocations
     clock: Clock
     settings: DeploymentsSettings

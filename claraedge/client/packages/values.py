@@ -1,0 +1,152 @@
+"""The values of packages and deployments; their fields are those of the protos."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime
+
+from claraedge.client.values import Value
+
+
+class ParameterInfo(Value, frozen=True, kw_only=True):
+    """A parameter of a component."""
+
+    name: str
+    description: str
+    default: str | None
+
+
+class ExecutableInfo(Value, frozen=True, kw_only=True):
+    """An executable of a package."""
+
+    id: str
+    name: str
+    image: str
+    command: tuple[str, ...]
+    memory: int
+    """Megabytes; 0: no limit is given."""
+    cpu: float
+    """Cores; 0: no limit is given."""
+    gpus: int
+
+
+class EndpointInfo(Value, frozen=True, kw_only=True):
+    """A port at which a component accepts connections."""
+
+    name: str
+    port: int
+    target_port: int
+    protocol: str
+    exposed: bool
+
+
+class ComponentInfo(Value, frozen=True, kw_only=True):
+    """A component of a package."""
+
+    id: str
+    name: str
+    description: str
+    runtime: str
+    architecture: str
+    restart_policy: str
+    parameters: tuple[ParameterInfo, ...]
+    executables: tuple[ExecutableInfo, ...]
+    endpoints: tuple[EndpointInfo, ...]
+    ros_distro: str
+
+
+class PlanInfo(Value, frozen=True, kw_only=True):
+    """A plan of a package."""
+
+    id: str
+    name: str
+    singleton: bool
+    components: tuple[ComponentInfo, ...]
+
+
+class PackageInfo(Value, frozen=True, kw_only=True):
+    """A package. Its manifest is empty in lists."""
+
+    id: str
+    name: str
+    version: str
+    description: str
+    bindable: bool
+    created: datetime | None
+    plans: tuple[PlanInfo, ...]
+    manifest: str
+
+
+class DeploymentFault(Value, frozen=True, kw_only=True):
+    """Why a deployment failed, or does not run well."""
+
+    code: str
+    message: str
+
+
+class VolumeInfo(Value, frozen=True, kw_only=True):
+    """A folder of the device in a container."""
+
+    executable: str
+    mount_path: str
+    sub_path: str
+
+
+class DeployedExecutableInfo(Value, frozen=True, kw_only=True):
+    """An executable of a deployment."""
+
+    id: str
+    name: str
+    image: str
+    command: tuple[str, ...]
+    status: str
+    restarts: int
+    reason: str
+    last_lines: tuple[str, ...]
+    gpus: tuple[str, ...]
+
+
+class DeployedComponentInfo(Value, frozen=True, kw_only=True):
+    """A component of a deployment."""
+
+    id: str
+    name: str
+    status: str
+    restart_policy: str
+    parameters: Mapping[str, str]
+    mounts: tuple[VolumeInfo, ...]
+    executables: tuple[DeployedExecutableInfo, ...]
+    address: str
+    instance_id: str
+
+
+class DeploymentInfo(Value, frozen=True, kw_only=True):
+    """A deployment. Names of phases and statuses are those of the protos without prefix."""
+
+    id: str
+    name: str
+    package_id: str
+    package_name: str
+    package_version: str
+    plan_id: str
+    plan_name: str
+    phase: str
+    status: str
+    errors: tuple[DeploymentFault, ...]
+    waits_for: str
+    labels: Mapping[str, str]
+    dependencies: tuple[str, ...]
+    used_by: tuple[str, ...]
+    components: tuple[DeployedComponentInfo, ...]
+    generation: int
+    created: datetime | None
+    updated: datetime | None
+    stopped: datetime | None
+
+    @property
+    def executables(self) -> tuple[DeployedExecutableInfo, ...]:
+        return tuple(each for component in self.components for each in component.executables)
+
+    @property
+    def restarts(self) -> int:
+        return sum(each.restarts for each in self.executables)

@@ -1,0 +1,1 @@
+"""Backups of the state, and their restoration."""

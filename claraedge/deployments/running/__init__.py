@@ -1,0 +1,1 @@
+"""The life of deployments: what creates, runs and ends their containers."""

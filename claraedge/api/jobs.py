@@ -1,4 +1,4 @@
-"""Serves `nvidia.clara.platform.Jobs`."""
+"""Serves `nvidia.clara.platform.Jobs` and `claraedge.v1.Logs`."""
 
 from __future__ import annotations
 
@@ -17,10 +17,13 @@ from claraedge.errors import (
     InvalidRequestError,
     PipelineLoadError,
 )
+from claraedge.ids import parse_id
+from claraedge.jobs.following import LogRequest
 from claraedge.jobs.jobs import Jobs, variables_of
 from claraedge.jobs.listing import JobFilter, ListedJob
 from claraedge.jobs.model import Job, Priority
 from claraedge.pipelines.model import Pipeline
+from claraedge.wire.claraedge.v1 import logs_pb2 as own
 from claraedge.wire.nvidia.clara.platform import common_pb2 as common
 from claraedge.wire.nvidia.clara.platform import jobs_pb2 as wire
 
@@ -180,6 +183,33 @@ def _listed(job: ListedJob) -> bytes:
     if job.metadata:
         details.metadata.update(job.metadata)
     return message.SerializeToString()
+
+
+class LogsServicer:
+    """Implements `claraedge.v1.Logs`: ReadLog."""
+
+    def __init__(self, jobs: Jobs) -> None:
+        self._jobs = jobs
+
+    async def ReadLog(self, request: own.ReadLogRequest) -> AsyncIterator[own.ReadLogResponse]:
+        """Answers Logs.ReadLog. Raises InvalidRequestError if the request names no operator."""
+        job = parse_id(request.job_id, InvalidJobIdError)
+        if not request.operator:
+            raise InvalidRequestError(
+                f"the request for a log of the job {job} names no operator; set operator"
+            )
+        wanted = LogRequest(
+            job=job,
+            operator=request.operator,
+            attempt=request.attempt,
+            follow=request.follow,
+            tail=request.tail,
+        )
+        async with aclosing(self._jobs.read_log(wanted)) as found:
+            async for attempt, lines in found:
+                rest = iter(lines)
+                while batch := _batch(rest):
+                    yield own.ReadLogResponse(attempt=attempt, lines=batch)
 
 
 def _batch(lines: Iterator[str]) -> list[str]:

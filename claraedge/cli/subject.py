@@ -42,12 +42,13 @@ DEPLOYMENT = Kind(noun="deployment", metavar="DEPLOYMENT")
 
 
 def subject(
-    name: str, kind: Kind, *, several: bool = False, before: str = ""
+    name: str, kind: Kind, *, several: bool = False, before: str = "", needed: bool = True
 ) -> Callable[[Callable[..., R]], Callable[..., R]]:
     """Adds the argument, and Clara's option in its place; passes the value as `name`.
 
     With `several` it accepts more than one and passes a tuple. `before` is the name of the variadic
-    argument that follows: with the option, all arguments belong to that one.
+    argument that follows: with the option, all arguments belong to that one. Unless it is `needed`,
+    None is passed if it is not given.
 
     The command raises click.UsageError if neither or both are given, unless both are the same.
     """
@@ -71,6 +72,8 @@ def subject(
                         context,
                     )
                 given = (option,)
+            if not given and not needed:
+                return command(**{name: None}, **others)
             if not given:
                 raise click.UsageError(
                     f"name the {kind.noun}: {context.command_path} {metavar}", context

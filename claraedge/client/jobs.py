@@ -15,6 +15,8 @@ from claraedge.client.values import JobDetails, JobInfo, JobOperator, JobWait, m
 from claraedge.errors import InvalidJobIdError, JobNotFoundError, NotSupportedError
 from claraedge.wire.claraedge.v1 import appliance_pb2 as own
 from claraedge.wire.claraedge.v1.appliance_pb2_grpc import QueueStub
+from claraedge.wire.claraedge.v1.logs_pb2 import ReadLogRequest
+from claraedge.wire.claraedge.v1.logs_pb2_grpc import LogsStub
 from claraedge.wire.nvidia.clara.platform import jobs_pb2 as pb
 from claraedge.wire.nvidia.clara.platform.common_pb2 import Identifier
 from claraedge.wire.nvidia.clara.platform.jobs_pb2_grpc import JobsStub
@@ -175,6 +177,29 @@ def read_logs(connection: Connection, job_id: str, operator: str) -> Iterator[st
     )
     for reply in connection.stream(JobsStub(connection.channel).ReadLogs, request):
         yield from reply.logs
+
+
+def read_attempts(
+    connection: Connection,
+    job_id: str,
+    operator: str,
+    *,
+    attempt: int = 0,
+    follow: bool = False,
+    tail: int = 0,
+) -> Iterator[tuple[int, str]]:
+    """Yields the lines of an operator's log with their ends, each with the attempt that printed it.
+
+    `attempt` 0 means the last one. With `follow` it waits for more until the operator, or the given
+    attempt, has ended. `tail` selects so many of the last lines; 0 means all. Raises
+    NotSupportedError if the daemon is too old.
+    """
+    request = ReadLogRequest(
+        job_id=job_id, operator=operator, attempt=attempt, follow=follow, tail=tail
+    )
+    for reply in connection.stream(LogsStub(connection.channel).ReadLog, request):
+        for line in reply.lines:
+            yield reply.attempt, line
 
 
 def resolve(connection: Connection, text: str) -> str:

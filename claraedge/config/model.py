@@ -82,6 +82,12 @@ class HttpSettings(Section, frozen=True, kw_only=True):
     hosts: tuple[Text, ...] = ()
     """Names and addresses by which clients call this device, other than `localhost` and those that
     it listens on. Requests with another `Host` are refused."""
+    route_seconds: Seconds = 60.0
+    """Time in which a program behind a static route has to begin its answer."""
+    trusted_routes: tuple[Text, ...] = ()
+    """Prefixes of static routes whose pages may do in a browser whatever its user may do on this
+    device, as web applications that call their own server need. Pages of other routes run in a
+    sandbox."""
 
 
 class TlsSettings(Section, frozen=True, kw_only=True):

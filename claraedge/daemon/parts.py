@@ -56,6 +56,7 @@ from claraedge.pipelines.requests import Profile
 from claraedge.pipelines.tmpfs import TmpfsRule
 from claraedge.registry.folder import PipelineFolder
 from claraedge.registry.pipelines import Pipelines
+from claraedge.routes.routes import StaticRoutes
 from claraedge.runner.limits import Enforcement
 from claraedge.runner.protocol import LABEL_INSTANCE
 from claraedge.services.services import CompanionSettings, Services
@@ -132,6 +133,7 @@ class Parts:
         self.packages = Packages(
             database, clock, new_kind_id, in_use=deployment_records.live_of_package
         )
+        self.routes = StaticRoutes(database, clock, new_kind_id)
         self.deployments = deployments_of(
             base,
             self.images,

@@ -18,11 +18,12 @@ from claraedge.api.appliance import (
 from claraedge.api.clara import ClaraServicer
 from claraedge.api.events import EventsServicer
 from claraedge.api.files import FilesServicer
-from claraedge.api.jobs import JobsServicer
+from claraedge.api.jobs import JobsServicer, LogsServicer
 from claraedge.api.models import ModelsServicer
 from claraedge.api.monitor import MonitorServicer
 from claraedge.api.packages.catalogue import PackagesServicer
 from claraedge.api.packages.deployments import DeploymentsServicer, DevicesServicer
+from claraedge.api.packages.routes import RoutesServicer
 from claraedge.api.payloads import PayloadsServicer
 from claraedge.api.pipelines import PipelineFilesServicer, PipelinesServicer
 from claraedge.api.places import Places
@@ -39,8 +40,10 @@ from claraedge.wire.claraedge.v1 import (
     deployments_pb2,
     events_pb2,
     files_pb2,
+    logs_pb2,
     packages_pb2,
     pipeline_files_pb2,
+    routes_pb2,
 )
 from claraedge.wire.nvidia.clara.platform import (
     clara_pb2,
@@ -65,6 +68,7 @@ def servicers(parts: Parts, sampler: Sampler) -> Sequence[tuple[ServiceDescripto
     return [
         (_service(clara_pb2, "Clara"), ClaraServicer(sampler, node, parts.services.stop)),
         (_service(jobs_pb2, "Jobs"), JobsServicer(parts.jobs)),
+        (_service(logs_pb2, "Logs"), LogsServicer(parts.jobs)),
         (
             _service(models_pb2, "Models"),
             ModelsServicer(parts.models, catalogs, instances, blocked_by),
@@ -92,6 +96,7 @@ def servicers(parts: Parts, sampler: Sampler) -> Sequence[tuple[ServiceDescripto
         (_service(packages_pb2, "Packages"), PackagesServicer(parts.packages)),
         (_service(deployments_pb2, "Deployments"), DeploymentsServicer(parts.deployments)),
         (_service(deployments_pb2, "Devices"), DevicesServicer(partial(device_view, base))),
+        (_service(routes_pb2, "Routes"), RoutesServicer(parts.routes)),
         (_service(events_pb2, "Events"), EventsServicer(parts.events, idle)),
     ]
 

@@ -123,6 +123,7 @@ async def serve(config: Config, open_runner: OpenRunner = podman) -> None:
                 certificates,
                 token,
                 metrics=exposition(parts, sampler).page,
+                dial=parts.deployments.dial,
                 idle=config.api.idle_seconds,
             )
             works["http"] = (await stack.enter_async_context(http)).run

@@ -13,7 +13,9 @@ from collections.abc import (
     Mapping,
     Sequence,
 )
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, replace
+from functools import partial
 
 from claraedge.blocking import in_thread
 from claraedge.bugs import known
@@ -30,6 +32,7 @@ from claraedge.deployments.model import (
 )
 from claraedge.deployments.planning import changed, make_plan
 from claraedge.deployments.running.live import LiveDeployment
+from claraedge.deployments.running.reaching import Stream, reached
 from claraedge.deployments.running.site import Site
 from claraedge.errors import (
     ClaraedgeError,
@@ -40,6 +43,7 @@ from claraedge.errors import (
 from claraedge.packages import records as package_records
 from claraedge.packages.ids import NewKindId
 from claraedge.packages.model import Package
+from claraedge.routes import records as route_records
 from claraedge.runner.protocol import LABEL_DEPLOYMENT, Container
 from claraedge.store.database import Transaction
 from claraedge.supervised.orphans import OrphanContainers
@@ -102,12 +106,13 @@ class Deployments:
         """Records a deployment, and begins to start it.
 
         Raises PackageNotFoundError, InvalidDeploymentError with all mistakes,
-        DeploymentExistsError, DeploymentNotFoundError for a dependency, and DeploymentNotReadyError
-        if a dependency does not run.
+        DeploymentExistsError, DeploymentNotFoundError for a dependency, DeploymentNotReadyError
+        if a dependency does not run, and RouteInUseError.
         """
         package = await self._find_package(request.package)
         facts = await in_thread(self._facts)
-        plan, made = make_plan(package, request, facts, lambda: self._new_id("inst"))
+        routes = await self._site.database.read(partial(route_records.ids, texts=request.routes))
+        plan, made = make_plan(package, request, facts, lambda: self._new_id("inst"), routes)
         now = self._site.clock.now()
         id_ = self._new_id("dep")
 
@@ -229,7 +234,7 @@ class Deployments:
     ) -> AsyncIterator[Sequence[str]]:
         """Yields the lines of an executable's log: the last `tail`, or all for 0.
 
-        `following`: goes on until the deployment has ended. Raises as `executable` does.
+        `following`: continues until the deployment has ended. Raises as `executable` does.
         """
         deployment, found = await self.executable(text, executable)
         path = self._site.workshop.log_path(f"{deployment}.{found.id}")
@@ -241,7 +246,7 @@ class Deployments:
     # --- the lives -----------------------------------------------------------------------------
 
     async def prepare(self) -> None:
-        """Reads which deployments have not ended, and takes up their containers.
+        """Reads which deployments have not ended, and adopts their containers.
 
         If Podman does not answer, `run` does that.
         """
@@ -264,6 +269,13 @@ class Deployments:
                     for live in new:
                         group.create_task(self._keep(live), name=f"deployment {live.id}")
                 await wait_set(self._wake, None if tidy else _RETRY)
+
+    def dial(self, route: str) -> AbstractAsyncContextManager[Stream]:
+        """Opens a connection to the endpoint that a static route leads to, given its prefix.
+
+        Entering raises RouteNotFoundError, and RouteNotReadyError if nothing answers there.
+        """
+        return reached(self._site, self._live, route)
 
     def expect_orphans(self) -> None:
         """Schedules a search for containers that nobody supervises."""

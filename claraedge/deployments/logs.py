@@ -12,7 +12,7 @@ from claraedge.blocking import in_thread
 from claraedge.runner.log_lines import decode, tail
 
 _READ = 1 << 20
-#: Seconds between two looks at a log that a client follows: its writer does not report changes.
+#: Seconds between two reads of a log that a client follows: its writer does not report changes.
 _PAUSE = 0.5
 
 
@@ -26,7 +26,7 @@ async def follow(
 ) -> AsyncIterator[Sequence[str]]:
     """Yields lines of a log as they come: the last `tail` of them (0: all), then new ones.
 
-    It goes on until `ended` is true and all is read. A log that was cut is read from its beginning.
+    It ends when `ended` is true and all is read. A log that was cut is read from its beginning.
     """
     position = await in_thread(_start, path) if tail else 0
     rest = b""

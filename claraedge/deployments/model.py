@@ -104,6 +104,8 @@ class DeployedComponent(msgspec.Struct, frozen=True, kw_only=True):
     executables: tuple[DeployedExecutable, ...]
     endpoints: Mapping[str, int]
     """Name -> port that the component listens on."""
+    routes: Mapping[str, str] = msgspec.field(default_factory=dict)
+    """Name of an endpoint -> id of the static route that leads to it."""
 
 
 class DeploymentPlan(msgspec.Struct, frozen=True, kw_only=True):
@@ -124,7 +126,7 @@ class ExecutableRecord:
 
     id: str
     image: str = ""
-    """Id of the image that its name meant; empty: not looked up yet."""
+    """Id of the image that its name meant; empty: not resolved yet."""
     gpus: tuple[str, ...] = ()
     """CDI names of the GPUs that it was given last."""
     was_up: bool = False
@@ -181,6 +183,8 @@ class ComponentRequest:
     restart: RestartPolicy | None = None
     mounts: tuple[VolumeMount, ...] = ()
     """`executable`: id or name; empty: all of the component."""
+    routes: Mapping[str, str] = field(default_factory=dict)
+    """Name of an endpoint -> id or prefix of a static route."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -196,6 +200,11 @@ class DeploymentRequest:
     labels: Mapping[str, str] = field(default_factory=dict)
     dependencies: tuple[str, ...] = ()
     """Ids or names."""
+
+    @property
+    def routes(self) -> frozenset[str]:
+        """The ids or prefixes of all static routes that it names."""
+        return frozenset(text for each in self.components for text in each.routes.values())
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

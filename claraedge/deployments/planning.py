@@ -6,8 +6,8 @@ import posixpath
 import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from difflib import get_close_matches
 
+from claraedge.deployments.access import close_name, routed_twice, routes_of
 from claraedge.deployments.model import (
     ComponentRequest,
     DeployedComponent,
@@ -35,9 +35,11 @@ def make_plan(
     request: DeploymentRequest,
     device: DeviceFacts,
     new_instance: Callable[[], str],
+    routes: Mapping[str, str] | None = None,
 ) -> tuple[Plan, DeploymentPlan]:
     """Returns the plan of the package, and what the deployment consists of.
 
+    `routes`: id or prefix of each static route that the request names and that exists -> its id.
     Raises InvalidDeploymentError with one message for each mistake.
     """
     mistakes = [*_of_name(request.name), *_of_labels(request.labels)]
@@ -48,7 +50,8 @@ def make_plan(
     mistakes += unknown
     known = {parameter.name for c in plan.components for parameter in c.parameters}
     mistakes += [
-        f"parameters.{name}: no component of {package.name} has this parameter{_close(name, known)}"
+        f"parameters.{name}: no component of {package.name} has this parameter"
+        f"{close_name(name, known)}"
         for name in request.parameters
         if name not in known
     ]
@@ -60,6 +63,7 @@ def make_plan(
         parameters = _parameters(component, request.parameters, given, place, mistakes)
         mistakes += _of_variables(given.variables, place)
         mounts = _mounts(component, given.mounts, device, place, mistakes)
+        leading = routes_of(component, given.routes, routes or {}, place, mistakes)
         components.append(
             DeployedComponent(
                 id=component.id,
@@ -71,10 +75,12 @@ def make_plan(
                 mounts=mounts,
                 executables=tuple(map(_executable, component.executables)),
                 endpoints={e.name: e.target_port for e in component.endpoints if e.target_port},
+                routes=leading,
             )
         )
     made = DeploymentPlan(components=tuple(components))
     mistakes += _too_large(made, device)
+    mistakes += routed_twice(made)
     if mistakes:
         raise InvalidDeploymentError(*mistakes)
     return plan, made
@@ -116,6 +122,7 @@ def changed(plan: DeploymentPlan, changes: Sequence[ExecutableChange]) -> Deploy
                 mounts=c.mounts,
                 executables=tuple(_with(e, wanted.get(e.id)) for e in c.executables),
                 endpoints=c.endpoints,
+                routes=c.routes,
             )
             for c in plan.components
         )
@@ -243,7 +250,7 @@ def _parameters(
 ) -> Mapping[str, str]:
     names = {parameter.name for parameter in component.parameters}
     mistakes += [
-        f"{place}.parameters.{name}: there is no such parameter{_close(name, names)}"
+        f"{place}.parameters.{name}: there is no such parameter{close_name(name, names)}"
         for name in given.parameters
         if name not in names
     ]
@@ -357,11 +364,3 @@ def _too_large(plan: DeploymentPlan, device: DeviceFacts) -> list[str]:
             f" {device.gpus}; lower the number"
         )
     return mistakes
-
-
-def _close(name: str, known: Iterable[str]) -> str:
-    names = sorted(known)
-    close = get_close_matches(name, names, 1)
-    if close:
-        return f"; did you mean {close[0]}?"
-    return f"; there are: {', '.join(names)}" if names else "; there are none"

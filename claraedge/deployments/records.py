@@ -23,6 +23,7 @@ from claraedge.errors import (
     DeploymentNotReadyError,
 )
 from claraedge.packages.ids import is_id
+from claraedge.routes import records as route_records
 from claraedge.store.database import Row, Transaction
 
 #: Number of deployments that have ended whose records are kept.
@@ -35,8 +36,9 @@ def add(tx: Transaction, deployment: Deployment, *, singleton: bool) -> None:
     """Adds a deployment in the phase IN_PROGRESS.
 
     `singleton`: whether its plan allows only one. Raises DeploymentExistsError if the name is used
-    or the plan has a deployment already, DeploymentNotFoundError for a dependency, and
-    DeploymentNotReadyError if a dependency does not run.
+    or the plan has a deployment already, DeploymentNotFoundError for a dependency,
+    DeploymentNotReadyError if a dependency does not run, and RouteInUseError if one of its routes
+    leads elsewhere.
     """
     same = tx.row("live_deployment_of_name", name=deployment.name)
     if same is not None:
@@ -77,6 +79,8 @@ def add(tx: Transaction, deployment: Deployment, *, singleton: bool) -> None:
         tx.run(
             "add_deployment_dependency", deployment=deployment.id, position=position, needs=needed
         )
+    for component in deployment.plan.components:
+        route_records.use(tx, deployment.id, component.id, component.name, component.routes)
     for _, executable in deployment.plan.executables():
         tx.run("add_deployed_executable", deployment=deployment.id, executable=executable.id)
 

@@ -105,6 +105,16 @@ from claraedge.errors.pipelines import (
     PipelineStoreError,
     PipelineUpdateError,
 )
+from claraedge.errors.routes import (
+    InvalidRouteError,
+    RouteAnswerError,
+    RouteExistsError,
+    RouteInUseError,
+    RouteLimitError,
+    RouteNotFoundError,
+    RouteNotReadyError,
+    RouteTimeoutError,
+)
 from claraedge.errors.services import ModelNotReadyError, ServiceError
 from claraedge.errors.state import (
     BackupError,
@@ -161,6 +171,7 @@ __all__ = [
     "InvalidPayloadIdError",
     "InvalidPipelineIdError",
     "InvalidRequestError",
+    "InvalidRouteError",
     "ItemNotFoundError",
     "ItemRetryError",
     "JobListError",
@@ -190,6 +201,13 @@ __all__ = [
     "RefusedImageError",
     "RegistryNotAllowedError",
     "ResultsNotFoundError",
+    "RouteAnswerError",
+    "RouteExistsError",
+    "RouteInUseError",
+    "RouteLimitError",
+    "RouteNotFoundError",
+    "RouteNotReadyError",
+    "RouteTimeoutError",
     "RunnerUnavailableError",
     "ServiceError",
     "ServiceNotFoundError",

@@ -28,13 +28,13 @@ from claraedge.errors import (
     JobListError,
     JobStateError,
     JobStoreError,
-    OperatorNotFoundError,
     PayloadStateError,
 )
 from claraedge.ids import NewId
 from claraedge.jobs import records
 from claraedge.jobs.engine.engine import Engine
 from claraedge.jobs.engine.waits import Wait, explained
+from claraedge.jobs.following import LogReader, LogRequest, record_of
 from claraedge.jobs.listing import OPEN, JobFilter, ListedJob, bounds, listing
 from claraedge.jobs.logs import history
 from claraedge.jobs.logs.logs import JobLogs
@@ -290,18 +290,19 @@ class Jobs:
         OperatorNotFoundError.
         """
         found = await self.get(job)
-        folded = operator.casefold()
-        record = next((o for o in found.operators if o.name.casefold() == folded), None)
-        if record is None and folded in history.NAMES:
-            rows = await self._database.read(lambda tx: tx.rows("job_log", job=job))
-            return iter(history.lines(rows))
+        record = record_of(found, operator)
         if record is None:
-            names = ", ".join(o.name for o in found.operators)
-            raise OperatorNotFoundError(
-                f"the job {job} has no operator {operator[:40]!r}; its operators are {names}, and"
-                f" {history.NAMES[0]} has the log of the job itself"
-            )
+            return iter(await self._history(job))
         return self._logs.lines(job, record.name, record.attempt)
+
+    def read_log(self, wanted: LogRequest) -> AsyncGenerator[tuple[int, Sequence[str]], None]:
+        """Yields attempts and lines; see `LogReader.read`."""
+        return LogReader(self._logs, self.get, self._history).read(wanted)
+
+    async def _history(self, job: str) -> Sequence[str]:
+        """Returns the lines of a job's own log."""
+        rows = await self._database.read(lambda tx: tx.rows("job_log", job=job))
+        return history.lines(rows)
 
     async def _undo(self, payload: str, copied: Sequence[str]) -> None:
         """Removes the payload of a job whose creation failed."""

@@ -14,8 +14,10 @@ from claraedge.pipelines.syntax.spelling import Speller
 #: A value of JSON.
 Json: TypeAlias = Any
 
-#: Limit for the mistakes of an error; one more text reports how many were left out.
+#: Limits for the mistakes of an error, and for their bytes: a gRPC status has room for 2 KiB. One
+#: more text reports how many were left out.
 MAX_MISTAKES = 100
+MAX_BYTES = 1900
 #: Limit for the elements of each list.
 MAX_ELEMENTS = 1000
 
@@ -47,13 +49,18 @@ class Mistakes:
 
     def refuse(self) -> None:
         """Raises InvalidManifestError with all mistakes if there are any."""
-        if self._found:
-            more = (
-                [f"{self._more} more mistakes are not shown; correct the first ones"]
-                if self._more
-                else []
-            )
-            raise InvalidManifestError(*self._found, *more)
+        if not self._found:
+            return
+        room = MAX_BYTES
+        told: list[str] = []
+        for text in self._found:
+            room -= len(text.encode("utf-8", "replace")) + 1
+            if told and room < 0:
+                break
+            told.append(text)
+        if more := len(self._found) - len(told) + self._more:
+            told.append(f"{more} more mistakes are not shown; correct the first ones")
+        raise InvalidManifestError(*told)
 
     def _written(self, path: str) -> str:
         for place, written in self._places:

@@ -10,15 +10,18 @@ import msgspec
 from claraedge import memory
 from claraedge.blocking import in_thread
 from claraedge.clock import Clock
-from claraedge.errors import PackageInUseError
+from claraedge.errors import InvalidRequestError, PackageInUseError
 from claraedge.packages import cli_form, records
 from claraedge.packages.ids import NewKindId
 from claraedge.packages.manifest import canonical, parse
 from claraedge.packages.model import Package
 from claraedge.packages.reading import read_package, start
-from claraedge.store.database import Database, Transaction
+from claraedge.store.database import Database, Row, Transaction
 
 _log = logging.getLogger(__name__)
+
+#: Bytes of the packages in one list, as stored: no message of theirs is larger than that.
+MAX_LIST = 3_500_000
 
 
 class Packages:
@@ -59,17 +62,26 @@ class Packages:
     async def list(self, name: str = "", version: str = "") -> Sequence[Package]:
         """Returns packages without their manifests, in the order of their creation.
 
-        An empty name or version selects all.
+        An empty name or version selects all. Raises InvalidRequestError if they are larger than
+        MAX_LIST together.
         """
 
-        def work(tx: Transaction) -> list[Package]:
-            return [
-                package
-                for package in map(records.of_row, tx.each("packages", after=0))
-                if name in ("", package.name) and version in ("", package.version)
-            ]
+        def work(tx: Transaction) -> list[Row]:
+            found, size = [], 0
+            for row in tx.each("packages", after=0):
+                if name in ("", row["name"]) and version in ("", row["version"]):
+                    found.append(row)
+                    size += len(row["content"].encode())
+                    if size > MAX_LIST:
+                        raise InvalidRequestError(
+                            f"the packages are larger than {MAX_LIST} bytes together; select some"
+                            " by name"
+                        )
+            return found
 
-        return await self._database.read(work)
+        rows = await self._database.read(work)
+        memory.take(2 * sum(len(row["content"]) for row in rows))
+        return [records.of_row(row) for row in rows]
 
     async def get(self, package: str) -> Package:
         """Returns the package that a text means; see `records.resolve` for what it raises."""

@@ -34,28 +34,45 @@ def decode(chunks: Iterable[bytes]) -> Iterator[str]:
     Pieces are joined up to MAX_LINE bytes; invalid bytes become U+FFFD. A last line without a
     newline gets one.
     """
-    pending = {b"stdout": b"", b"stderr": b""}
-    rest = b""
+    decoder = LineDecoder()
     for chunk in chunks:
-        records = (rest + chunk).split(b"\n")
-        rest = records.pop()
+        yield from decoder.feed(chunk)
+    yield from decoder.rest()
+
+
+class LineDecoder:
+    """Does the same as `decode` for a log that is read while it is written."""
+
+    def __init__(self) -> None:
+        self._pieces = {b"stdout": b"", b"stderr": b""}
+        self._record = b""
+
+    def feed(self, chunk: bytes) -> Iterator[str]:
+        """Yields the lines that are complete with this chunk."""
+        records = (self._record + chunk).split(b"\n")
+        self._record = records.pop()
         for record in records:
             _, _, tail = record.partition(b" ")
             stream, _, tail = tail.partition(b" ")
             kind, _, text = tail.partition(b" ")
-            if stream not in pending:
+            if stream not in self._pieces:
                 continue
-            joined = pending[stream] + text
+            joined = self._pieces[stream] + text
             while len(joined) > MAX_LINE:
                 cut = _cut(joined)
                 yield joined[:cut].decode("utf-8", "replace") + "\n"
                 joined = joined[cut:]
-            pending[stream] = joined if kind == b"P" else b""
+            self._pieces[stream] = joined if kind == b"P" else b""
             if kind != b"P":
                 yield joined.decode("utf-8", "replace") + "\n"
-    for text in pending.values():
-        if text:
-            yield text.decode("utf-8", "replace") + "\n"
+
+    def rest(self) -> Iterator[str]:
+        """Yields the lines that are not complete, and drops them; a gap may follow."""
+        pieces, self._record = [*self._pieces.values()], b""
+        self._pieces = dict.fromkeys(self._pieces, b"")
+        for text in pieces:
+            if text:
+                yield text.decode("utf-8", "replace") + "\n"
 
 
 def _cut(line: bytes) -> int:

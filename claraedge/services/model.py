@@ -6,14 +6,13 @@ Source: Clara 0.7.4, service and connections; 0.7.2, models of an operator.
 from __future__ import annotations
 
 import hashlib
-import ipaddress
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import msgspec
 
-from claraedge.errors import ModelNotReadyError, NetworkError, ServiceError
+from claraedge.errors import ModelNotReadyError, ServiceError
 from claraedge.pipelines.contract import TRITON_GRPC_PORT, TRITON_HTTP_PORT
 from claraedge.pipelines.model import Operator, Pipeline, Service
 from claraedge.runner.protocol import BindMount
@@ -25,9 +24,8 @@ INFERENCE = "inference"
 COMMON = "/clara/common"
 #: Path in an operator of the shared folders of services; the connection's name follows.
 _VOLUMES = "/clara/volumes"
-#: Addresses of services are assigned from the end of a network's range, those of operators from its
-#: beginning. The last few addresses are left free; at most `_MOST` are used for services.
-_LAST = 5
+#: The most services of a network; their addresses are at its end, those of operators at its
+#: beginning.
 _MOST = 128
 
 
@@ -94,18 +92,6 @@ def needs(pipeline: Pipeline, model_limit: int) -> Needs:
             " a network; split the pipeline"
         )
     return Needs(services=services, models=tuple(models))
-
-
-def addresses(subnet: str | None, keys: Sequence[str]) -> dict[str, str]:
-    """Returns the address of each of these keys on a network; the same for each call.
-
-    Raises NetworkError if the network has no IPv4 addresses.
-    """
-    try:
-        last = ipaddress.IPv4Network(subnet or "").broadcast_address - _LAST
-    except ValueError as error:
-        raise NetworkError(f"Podman made a network without IPv4 addresses ({subnet})") from error
-    return {each: str(last - position) for position, each in enumerate(sorted(keys))}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from claraedge.errors import ContainerError
 from claraedge.ids import NewId
 from claraedge.runner.protocol import LABEL_INSTANCE, LABEL_PEERS, Network, Runner
-from claraedge.services.model import addresses
+from claraedge.supervised.addresses import addresses
 
 _log = logging.getLogger(__name__)
 

@@ -9,9 +9,10 @@ from collections.abc import Mapping
 from claraedge.clock import Clock
 from claraedge.runner.protocol import LABEL_INSTANCE, LABEL_JOB, Container, Network, Phase
 from claraedge.services.companions import Companions
-from claraedge.services.model import INFERENCE, addresses
+from claraedge.services.model import INFERENCE
 from claraedge.services.networks import JobNetworks, peers
 from claraedge.services.reservations import ReservationRules
+from claraedge.supervised.addresses import addresses
 from claraedge.supervised.orphans import OrphanContainers
 from claraedge.supervised.workshop import Workshop, read_found
 

@@ -243,10 +243,12 @@ class Keeper(Generic[C]):
         Raises the error of its kind if it does not come up.
         """
         supervised, runner = self._supervised, self._workshop.runner
+        if supervised.phase is not Phase.RUNNING:  # it was found after its end
+            return await answered(partial(runner.wait, container))
         ending = asyncio.ensure_future(answered(partial(runner.wait, container)))
         fitting = asyncio.ensure_future(self._become_fit(container))
         watched: list[asyncio.Future[Any]] = [ending]
-        if supervised.joins and supervised.phase is Phase.RUNNING:
+        if supervised.joins:
             released = partial(runner.released, supervised.joins)
             watched.append(asyncio.ensure_future(answered(released)))
         try:

@@ -32,6 +32,7 @@ from claraedge.web.http.router import Router
 from claraedge.web.login.login import LoginPages
 from claraedge.web.metrics import Exposed, MetricsPage
 from claraedge.web.openapi.routes import OpenApi
+from claraedge.web.proxy.proxy import Dial, RouteProxy
 from claraedge.web.rapyuta import routes as rapyuta
 from claraedge.web.rapyuta.failures import form_of
 from claraedge.web.rpc.methods import methods_of
@@ -66,12 +67,14 @@ class HttpServer:
         token: Token | None = None,
         *,
         metrics: Exposed,
+        dial: Dial,
         idle: float,
     ) -> None:
         """`services`: those of the gRPC server on `grpc_socket`, with that of its health.
 
         `certificates`: for TLS on all addresses; None: no TLS. `token`: None if each caller has a
-        certificate. `idle`: seconds to wait for a client.
+        certificate. `dial` opens connections to what static routes lead to. `idle`: seconds to wait
+        for a client.
         """
         self._path = path
         self._listen = settings.listen
@@ -88,6 +91,7 @@ class HttpServer:
             *Health(methods, self._upstream).routes(),
             *MetricsPage(metrics).routes(),
             *OpenApi(methods).routes(),
+            *RouteProxy(dial, settings.route_seconds, settings.trusted_routes).routes(),
         ]
         if token is not None:
             routes += LoginPages(guard).routes()

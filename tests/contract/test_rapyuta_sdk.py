@@ -19,10 +19,10 @@ from typing import Any
 
 import pytest
 
-from claraedge.runner.protocol import LABEL_DEPLOYMENT
+from claraedge.runner.protocol import LABEL_DEPLOYMENT, LABEL_DEPLOYMENTS
 from tests.contract.conftest import free_port
 from tests.contract.original import ROOT
-from tests.contract.test_http_clients import HttpSite
+from tests.contract.test_http_clients import HttpSite, run_sample, samples
 from tests.integration.conftest import TestImages, why_podman_cannot_work
 from tests.integration.daemon.conftest import IMAGE, program
 from tests.rig.certificates import Authority
@@ -33,6 +33,7 @@ pytestmark = [pytest.mark.podman, pytest.mark.timeout(600)]
 VERSIONS = ("1.4.0", "1.17.1")
 TRANSPORTS = ("unix", "tls")
 DRIVER = ROOT / "tests" / "contract" / "clients" / "rapyuta_driver.py"
+CURL = ["curl", "--silent", "--show-error", "--unix-socket"]
 ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64v8"}
 
 
@@ -45,6 +46,12 @@ class SdkSite(HttpSite):
     """What the driver printed, by the version of the SDK and the transport."""
     secrets: list[str] = field(default_factory=list)
     """All tokens that the SDKs have sent."""
+
+    @property
+    def instance(self) -> str:
+        """The id of the installation: that of the device, without dashes."""
+        found: str = self.answer("/api/device-manager/v0/devices/")["response"]["data"][0]["uuid"]
+        return found.replace("-", "")
 
     @property
     def clients(self) -> Path:
@@ -134,6 +141,8 @@ def sdk_site(
         site.start()
         archives.load(site, f"{IMAGE}:1")
         yield site
+        if left := containers(site):  # of a test that failed
+            podman(site, "rm", "--force", "--time", "0", *left)
     finally:
         site.stop()
 
@@ -146,7 +155,7 @@ def test_the_sdk_goes_through_its_package_module(
     found = sdk_site.run(version, transport)
     assert found["version"] == version
     assert found["seen"]["hosts"] == [sdk_site.host[transport]] * 3
-    assert podman(sdk_site, "ps", "--all", "--quiet", *of_deployments()) == []
+    assert containers(sdk_site) == []
 
 
 # --- with curl, as any other client --------------------------------------------------------------
@@ -160,9 +169,10 @@ def podman(site: SdkSite, *arguments: str) -> list[str]:
     return ended.stdout.split()
 
 
-def of_deployments(id_: str | None = None) -> list[str]:
-    """Selects the containers of deployments, or of one."""
-    return ["--filter", f"label={LABEL_DEPLOYMENT}{'' if id_ is None else f'={id_}'}"]
+def containers(site: SdkSite) -> list[str]:
+    """All containers of the site's deployments, also those that have ended."""
+    label = f"label={LABEL_DEPLOYMENTS}={site.instance}"
+    return podman(site, "ps", "--all", "--quiet", "--filter", label)
 
 
 @dataclass
@@ -182,7 +192,9 @@ class Deployed:
 
     @property
     def containers(self) -> list[str]:
-        return podman(self.site, "ps", "--quiet", *of_deployments(self.id))
+        """Those that run, without the one that has their network."""
+        label = f"label={LABEL_DEPLOYMENT}={self.id}"
+        return podman(self.site, "ps", "--quiet", "--filter", label)
 
     def until(self, phase: str, status: str, restarts: int = 0) -> None:
         def reached() -> bool:
@@ -194,7 +206,7 @@ class Deployed:
         until(f"{self.id} is {phase}, {status}, restarted {restarts} times", reached)
 
     def signal(self, name: str) -> None:
-        (container,) = podman(self.site, "ps", "--quiet", *of_deployments(self.id))
+        (container,) = self.containers
         podman(self.site, "kill", "--signal", name, container)
 
     def end(self) -> None:
@@ -219,7 +231,7 @@ def deploy(
         "executables": [{"name": "program", "docker": f"{IMAGE}:1", "cmd": [command]}],
         "parameters": [{"name": "COLOUR", "default": "red"}],
         "cloudInfra": {
-            "endpoints": [{"name": "WEB", "port": 80, "targetPort": 8080, "proto": "HTTP"}]
+            "endpoints": [{"name": f"{name}-web", "port": 80, "targetPort": 8080, "proto": "HTTP"}]
         },
     }
     plans = [{"name": "default", "components": [component]}]
@@ -270,7 +282,7 @@ def test_a_killed_daemon_finds_its_deployments_again(sdk_site: SdkSite) -> None:
     found.until("Succeeded", "Running")
     assert found.containers == before
     found.end()
-    assert podman(sdk_site, "ps", "--all", "--quiet", *of_deployments()) == []
+    assert containers(sdk_site) == []
 
 
 def test_a_deployment_gets_parameters_and_the_addresses_of_others(sdk_site: SdkSite) -> None:
@@ -280,14 +292,14 @@ def test_a_deployment_gets_parameters_and_the_addresses_of_others(sdk_site: SdkS
     child = deploy(sdk_site, "child", f"env | sort; {WORKING}", dependentDeployments=depends)
     child.until("Succeeded", "Running")
     bound = send(sdk_site, "PUT", f"/v2/service_instances/{parent.id}/service_bindings/b", {})
-    address = bound["credentials"]["WEB"]
+    address = bound["credentials"]["parent-web"]
     body = {"deployment": child.id}
     lines = send(sdk_site, "POST", "/claraedge.v1.Deployments/ReadLog", body)["lines"]
     environment = dict(line.rstrip("\n").partition("=")[::2] for line in lines)
     assert environment["COLOUR"] == "red"
     assert environment["SITE"] == "north"
-    assert environment["WEB_HOST"] == address["host"]
-    assert environment["WEB_PORT"] == str(address["port"]) == "8080"
+    assert environment["parent_web_HOST"] == address["host"]
+    assert environment["parent_web_PORT"] == str(address["port"]) == "8080"
     assert environment["RIO_PROJECT_ID"] == child.whole["ownerProject"]
     child.end()
     parent.end()
@@ -309,6 +321,59 @@ def test_no_token_of_the_sdk_is_stored_or_logged(sdk_site: SdkSite) -> None:
 # --- the page ------------------------------------------------------------------------------------
 
 
+@pytest.fixture
+def sdk_desk(sdk_site: SdkSite, tmp_path: Path) -> Path:
+    """A folder with the files that the samples read, and `claraedge` on its path."""
+    (manifest,) = samples("packages.md", "json")
+    image = "docker.io/library/busybox:1.36"
+    assert image in manifest
+    (tmp_path / "greeter.json").write_text(manifest.replace(image, f"{IMAGE}:1"))
+    (tmp_path / "sample.py").write_text(samples("packages.md", "python")[0])
+    (tmp_path / "authority.pem").symlink_to(sdk_site.authority)
+    command = tmp_path / "bin" / "claraedge"
+    command.parent.mkdir()
+    command.write_text(f'#!/bin/sh\nexec {sdk_site.program} "$@"\n')
+    command.chmod(0o755)
+    (tmp_path / "claraedge").symlink_to(sdk_site.runtime)
+    return tmp_path
+
+
+def test_the_session_of_the_page(sdk_site: SdkSite, sdk_desk: Path) -> None:
+    (session,) = [text for text in samples("packages.md", "sh") if "claraedge deploy" in text]
+    printed = run_sample(sdk_site, sdk_desk, ["bash", "-eu", "-o", "pipefail", "-c", session])
+    assert "PACKAGE_ID:pkg-" in printed
+    assert "hello engineer" in printed
+    log = sdk_site.state / "volumes" / "greetings" / "log.txt"
+    assert log.read_text().startswith("hello engineer\n")
+    assert containers(sdk_site) == []
+
+
+@pytest.mark.parametrize("transport", TRANSPORTS)
+@pytest.mark.parametrize("version", VERSIONS)
+def test_the_sample_of_the_page_runs_as_it_stands(
+    sdk_site: SdkSite, sdk_desk: Path, version: str, transport: str
+) -> None:
+    address = "http+unix" if transport == "unix" else "https://device.example.org:30032"
+    (settings,) = [text for text in samples("packages.md", "sh") if address in text]
+    settings = settings.replace("https://device.example.org:30032", sdk_site.host["tls"])
+    command: list[str | Path] = ["bash", "-eu", "-c", f'{settings}\n"$PYTHON" sample.py']
+    python = str(python_of(version))
+    printed = run_sample(sdk_site, sdk_desk, command, PYTHON=python, TOKEN=sdk_site.token)
+    assert printed == "Succeeded Running\n"
+    (package,) = sdk_site.answer("/v2/catalog")["services"]
+    path = f"/serviceclass/delete?package_uid={package['id']}"
+
+    def is_deleted() -> bool:
+        """The containers of the deployment end after the sample."""
+        kind = subprocess.run(
+            [*CURL, sdk_site.runtime / "http.sock", "-X", "DELETE", f"http://localhost{path}"],
+            capture_output=True, timeout=60, check=True,
+        )  # fmt: skip
+        return b"packageId" in kind.stdout
+
+    until("the package is not used", is_deleted)
+
+
 def table(runs: dict[str, Any]) -> str:
     """The table of methods and results, by the version of the SDK."""
     sentences: list[str] = []
@@ -328,9 +393,8 @@ def table(runs: dict[str, Any]) -> str:
         found = (" and ".join(cells.get(version, ["not in this version"])) for version in runs)
         lines.append(f"| `{method}` | {' | '.join(found)} |")
     numbered = [f"{number}. {text}" for number, text in enumerate(sentences, 1)]
-    return (
-        "\n".join([*lines, "", "What the device answers where it refuses:", "", *numbered]) + "\n"
-    )
+    between = ["", "What the device answers where it refuses:", ""]
+    return "\n".join([*lines, *between, *numbered]) + "\n"
 
 
 def test_the_page_has_the_table_of_this_run(sdk_site: SdkSite) -> None:

@@ -34,7 +34,7 @@ UNSTATED = 64
 
 @dataclass
 class DeploymentRig:
-    """What a test arranges and looks at."""
+    """What a test arranges and reads."""
 
     state: Path
     runner: Runner

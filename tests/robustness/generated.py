@@ -38,16 +38,21 @@ name: NAME
 packageVersion: v1
 plans:
 - name: default
-  metadata: {claraedge: {gpu: 1}}
+  metadata: {claraedge: {gpu: 0}}
   components:
   - name: front
     requiredRuntime: device
-    parameters: [{name: WORD, default: hello}, {name: SIZE}]
+    parameters: [{name: WORD, default: hello}, {name: SIZE, default: "1"}]
     executables:
     - {name: first, docker: "hello:1", cmd: ["echo $WORD"], limits: {cpu: 0.5, memory: 64}}
     cloudInfra: {endpoints: [{name: page, port: 80, targetPort: 8080, proto: HTTP}]}
 """
-KINDS = ("pipeline", "job", "payload", "model", "catalog", "instance", "item", "upload", "package")
+KINDS = (
+    "pipeline", "job", "payload", "model", "catalog", "instance", "item", "upload", "package",
+    "deployment",
+)  # fmt: skip
+#: Messages of claraedge's own services that are a thing with an id, by kind.
+_THINGS = {f"claraedge.v1.{kind.title()}": kind for kind in ("upload", "package", "deployment")}
 _INTEGERS = {
     FieldDescriptor.TYPE_INT32: (-(2**31), 2**31 - 1),
     FieldDescriptor.TYPE_SINT32: (-(2**31), 2**31 - 1),
@@ -98,10 +103,8 @@ class World:
         """Keeps the newest ids of each kind: few, so that they meet many calls."""
         if response.DESCRIPTOR.full_name == "claraedge.v1.ListItemsResponse":
             self.ids["item"] = [item.id for item in response.items[-5:]] or self.ids["item"]
-        if response.DESCRIPTOR.full_name == "claraedge.v1.Upload":
-            self.ids["upload"] = [*self.ids["upload"][-4:], getattr(response, "id")]  # noqa: B009
-        if response.DESCRIPTOR.full_name == "claraedge.v1.Package":
-            self.ids["package"] = [*self.ids["package"][-4:], getattr(response, "id")]  # noqa: B009
+        if (kind := _THINGS.get(response.DESCRIPTOR.full_name)) is not None:
+            self.ids[kind] = [*self.ids[kind][-4:], getattr(response, "id")]  # noqa: B009
         for descriptor, value in response.ListFields():
             if descriptor.message_type is None or descriptor.is_repeated:
                 continue
@@ -280,8 +283,8 @@ class Requests:
             return self._definition(PIPELINE.replace("IMAGE", self._image()))
         if descriptor.name == "manifest":
             return self._definition(MANIFEST.replace("NAME", f"p{rng.randrange(10**9)}"))
-        if descriptor.name == "package":
-            return self._package()
+        if descriptor.name in ("package", "deployment"):
+            return self._beginning(descriptor.name)
         if descriptor.name in ("job_id", "job_ids", "epoch"):
             return self._id("job")
         if descriptor.name in ("payload_id", "model_id", "upload_id"):
@@ -327,12 +330,15 @@ class Requests:
     def _text(self, name: str) -> str:
         rng = self._rng
         if self._sane:
-            return {"operator_name": "first", "name": rng.choice(("a", "a", "a", "net"))}.get(
-                name, "text"
-            )
+            words = {
+                "operator_name": "first", "operator": "first", "executable": "first",
+                "component": "front", "plan": "default", "image": "hello:1",
+                "name": rng.choice(("a", "a", "a", "net")),
+            }  # fmt: skip
+            return words.get(name, "text")
         chance = rng.random()
-        if name == "operator_name" and chance < 0.7:
-            return rng.choice(("first", "second", "FIRST", "claraedge-engine"))
+        if name in ("operator_name", "operator", "executable", "component") and chance < 0.7:
+            return rng.choice(("first", "second", "FIRST", "claraedge-engine", "front"))
         if name == "name" and chance < 0.5:
             return rng.choice(("a", "b", "net", "dir/c", "WORD"))
         if chance < 0.6:
@@ -344,12 +350,12 @@ class Requests:
     def _image(self) -> str:
         return self._rng.choice(("hello", "hello", "failing", "absent"))
 
-    def _package(self) -> str:
+    def _beginning(self, kind: str) -> str:
         """An id, a left part of one, or a name."""
-        rng, known = self._rng, self._world.ids["package"]
+        rng, known = self._rng, self._world.ids[kind]
         if known and (self._sane or rng.random() < 0.7):
-            return rng.choice(known)[: rng.choice((None, None, 20, 9))]
-        return rng.choice(("", "pkg-", "web:v1", *_ODD))
+            return rng.choice(known)[: rng.choice((None, None, 20))]
+        return rng.choice(("", "pkg-", "dep-", "web:v1", *_ODD))
 
     def _definition(self, text: str) -> str:
         rng = self._rng

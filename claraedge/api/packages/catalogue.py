@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-from claraedge import memory
 from claraedge.api.appliance import time_of
-from claraedge.api.translate import MAX_MESSAGE
-from claraedge.errors import InvalidRequestError
 from claraedge.packages.model import (
     Component,
     Endpoint,
@@ -35,20 +32,8 @@ class PackagesServicer:
         return package_message(await self._packages.create(request.manifest))
 
     async def List(self, request: wire.ListPackagesRequest) -> wire.ListPackagesResponse:
-        """Answers Packages.List. Raises InvalidRequestError if no message can hold the answer."""
-        response = wire.ListPackagesResponse()
-        size = 0
-        for package in await self._packages.list(request.name, request.version):
-            message = package_message(package)
-            size += message.ByteSize() + 8
-            memory.take(message.ByteSize())
-            if size > MAX_MESSAGE:
-                raise InvalidRequestError(
-                    f"the packages are larger than {MAX_MESSAGE} bytes together; select some by"
-                    " name"
-                )
-            response.packages.append(message)
-        return response
+        found = await self._packages.list(request.name, request.version)
+        return wire.ListPackagesResponse(packages=map(package_message, found))
 
     async def Get(self, request: wire.GetPackageRequest) -> wire.Package:
         return package_message(await self._packages.get(request.package))

@@ -134,6 +134,7 @@ def _component(settings: wire.ComponentSettings) -> ComponentRequest:
             VolumeMount(executable=m.executable, mount_path=m.mount_path, sub_path=m.sub_path)
             for m in settings.mounts
         ),
+        routes=dict(settings.routes),
     )
 
 
@@ -176,6 +177,7 @@ def _deployed(component: DeployedComponent, view: DeploymentView) -> wire.Deploy
         executables=_executables(component, view),
         address=view.addresses.get(component.id, ""),
         instance_id=component.instance,
+        routes=component.routes,
     )
 
 

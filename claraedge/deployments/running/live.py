@@ -174,7 +174,7 @@ class LiveDeployment:
         _log.info("deployment started", extra={"deployment": self.id})
 
     async def _resume(self) -> None:
-        """Takes up what ran before the start of the daemon; whatever fails is tried again."""
+        """Adopts what ran before the start of the daemon; whatever fails is tried again."""
         await self._patiently(self._find_images, always=True)
         await self._allocate()
         await self._patiently(self._connect, always=True)
@@ -307,6 +307,7 @@ class LiveDeployment:
         self.waits_for = "the end of its containers"
         await self.containers.end()
         await self._patiently(self._remove_all, always=True)
+        self._site.allocations.release(self.id)
         self.waits_for = ""
 
     async def _remove_all(self) -> None:

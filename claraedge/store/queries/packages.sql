@@ -3,7 +3,7 @@ INSERT INTO packages (id, name, version, content, manifest, created)
 VALUES (:id, :name, :version, :content, :manifest, :created);
 
 -- name: packages
-SELECT id, content, created, sequence FROM packages WHERE sequence > :after ORDER BY sequence;
+SELECT id, name, version, content, created, sequence FROM packages WHERE sequence > :after ORDER BY sequence;
 
 -- name: package
 SELECT id, content, manifest, created FROM packages WHERE id = :id;

@@ -32,7 +32,7 @@ CREATE INDEX deployment_dependents ON deployment_dependencies (needs);
 CREATE TABLE deployed_executables (
     deployment TEXT NOT NULL REFERENCES deployments (id) ON DELETE CASCADE,
     executable TEXT NOT NULL,       -- exec-...
-    image TEXT NOT NULL,            -- id of the image; empty: not looked up yet
+    image TEXT NOT NULL,            -- id of the image; empty: not resolved yet
     gpus TEXT NOT NULL,             -- CDI names, separated by commas
     was_up INTEGER NOT NULL,
     restarts INTEGER NOT NULL,

@@ -64,6 +64,7 @@ class HttpApplication:
             path=path,
             parameters=parameters,
             query=_query(scope["query_string"]),
+            raw_query=scope["query_string"].decode("ascii", "replace"),
             headers=headers,
             body=body,
             http_version=scope["http_version"],

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from claraedge.web.http.body import Scope
 from claraedge.web.http.failures import invalid
 
@@ -26,6 +28,11 @@ class Headers:
         """Returns the values of a header that is a list, joined by commas; None: none was sent."""
         values = [value.decode("latin-1") for key, value in self._lines if key == name.encode()]
         return ", ".join(values) if values else None
+
+    @property
+    def lines(self) -> Sequence[tuple[bytes, bytes]]:
+        """All headers as they were sent, with names in lower case."""
+        return self._lines
 
     @property
     def content_type(self) -> str:

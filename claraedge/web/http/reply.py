@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from email.utils import formatdate
 
 from claraedge.errors import NAME_KEY
@@ -52,16 +52,19 @@ class Reply:
         *,
         status: int = 200,
         headers: Mapping[str, str] | None = None,
+        more: Iterable[tuple[bytes, bytes]] = (),
     ) -> None:
         """Sends the status and the headers. Raises ClientGoneError after those of a HEAD.
 
-        `content_type`: None for an answer without a body.
+        `content_type`: None for an answer without a body. `more`: headers whose names occur several
+        times.
         """
         known = {**_ALWAYS, "date": formatdate(usegmt=True)}
         if content_type is not None:
             known["content-type"] = content_type
         known |= {name.lower(): value for name, value in (headers or {}).items()}
         lines = [(name.encode(), value.encode("latin-1")) for name, value in known.items()]
+        lines += more
         self.begun = True
         await self._sent({"type": "http.response.start", "status": status, "headers": lines})
         if self._is_head:  # nobody reads the rest

@@ -24,6 +24,8 @@ class Request:
     """The variables of the route's template."""
     query: Sequence[tuple[str, str]]
     """The fields after `?`, in the order in which they were sent."""
+    raw_query: str
+    """The query as it was sent, without `?`."""
     headers: Headers
     body: Body
     http_version: str

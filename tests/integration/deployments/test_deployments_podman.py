@@ -181,7 +181,7 @@ async def test_failures_have_their_codes_and_leave_nothing(
         assert await mine(rig, runner) == []
 
 
-async def test_a_new_daemon_takes_up_what_runs_with_its_network(
+async def test_a_new_daemon_adopts_what_runs_with_its_network(
     opened: Open, runner: PodmanRunner, busybox: Image
 ) -> None:
     pack = package(

@@ -130,6 +130,6 @@ async def test_a_list_that_no_message_holds_is_refused_with_the_way_out(daemon: 
         await create(daemon, name=f"p{number}", plans=[{"components": components}])
     code, name, text = await refused(stub(daemon).List(packages_pb2.ListPackagesRequest()))
     assert (code, name) == (grpc.StatusCode.INVALID_ARGUMENT, "invalid-request")
-    assert "larger than 3900000 bytes" in text
+    assert "larger than 3500000 bytes" in text
     one = await stub(daemon).List(packages_pb2.ListPackagesRequest(name="p3"))
     assert [package.name for package in one.packages] == ["p3"]

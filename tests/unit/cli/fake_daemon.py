@@ -18,6 +18,8 @@ from claraedge.wire.claraedge.v1 import (
     appliance_pb2_grpc,
     events_pb2,
     events_pb2_grpc,
+    logs_pb2,
+    logs_pb2_grpc,
     pipeline_files_pb2,
     pipeline_files_pb2_grpc,
 )
@@ -320,6 +322,16 @@ class Queue(appliance_pb2_grpc.QueueServicer):
         return appliance_pb2.ExplainResponse(waits=self._fakes.waits)
 
 
+class Logs(logs_pb2_grpc.LogsServicer):
+    def __init__(self, fakes: Fakes) -> None:
+        self._fakes = fakes
+
+    def ReadLog(self, request, context):  # noqa: N802
+        self._fakes.asked.append(request)
+        yield logs_pb2.ReadLogResponse(attempt=1, lines=["one\n", "half"])
+        yield logs_pb2.ReadLogResponse(attempt=2, lines=["two\n"])
+
+
 class PipelineFiles(pipeline_files_pb2_grpc.PipelineFilesServicer):
     def __init__(self, fakes: Fakes) -> None:
         self._fakes = fakes
@@ -416,6 +428,7 @@ def serve(target: str, fakes: Fakes, images: Images) -> grpc.Server:
     appliance_pb2_grpc.add_ApplianceServicer_to_server(Appliance(), server)
     if fakes.explains:
         appliance_pb2_grpc.add_QueueServicer_to_server(Queue(fakes), server)
+    logs_pb2_grpc.add_LogsServicer_to_server(Logs(fakes), server)
     events_pb2_grpc.add_EventsServicer_to_server(Events(), server)
     server.add_insecure_port(target)
     server.start()

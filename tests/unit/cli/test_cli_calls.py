@@ -19,6 +19,7 @@ from fake_daemon import (
     refusal,
 )
 
+from claraedge.wire.claraedge.v1 import logs_pb2
 from claraedge.wire.nvidia.clara.platform import jobs_pb2
 
 
@@ -212,6 +213,49 @@ def test_logs_prints_the_lines_as_they_are_and_ends_the_last(daemon, claraedge):
     assert claraedge("logs", "-j", "c1", "-o", "convert").out == "one\ntwo\nlast\n"
     answer = claraedge("logs", "-j", JOB_1, "-o", "convert", "--output", "json")
     assert json.loads(answer.out)["logs"] == ["one\n", "two\n", "last"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "asked"),
+    [
+        (("--follow",), {"follow": True}),
+        (("--attempt", "1"), {"attempt": 1}),
+        (("--tail", "20", "-f"), {"follow": True, "tail": 20}),
+    ],
+)
+def test_logs_of_attempts_are_followed(daemon, claraedge, arguments, asked):
+    answer = claraedge("logs", "c1", "-o", "convert", *arguments)
+    assert (answer.code, answer.out) == (0, "one\nhalf\ntwo\n")
+    assert answer.err == "claraedge: attempt 2\n"
+    assert daemon.asked[-1] == logs_pb2.ReadLogRequest(job_id=JOB_1, operator="convert", **asked)
+
+
+def test_logs_that_are_followed_are_a_json_object_a_line(daemon, claraedge):
+    answer = claraedge("logs", "c1", "-o", "convert", "--follow", "--output", "json")
+    assert [json.loads(line) for line in answer.out.splitlines()] == [
+        {"job_id": JOB_1, "operator": "convert", "attempt": attempt, "line": line}
+        for attempt, line in ((1, "one\n"), (1, "half"), (2, "two\n"))
+    ]
+    answer = claraedge("logs", "c1", "-o", "convert", "-n", "3", "--output", "json")
+    assert json.loads(answer.out)["logs"] == ["one\n", "half", "two\n"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("c1", "--deployment", "cam"), "--deployment has no job, operator or attempt"),
+        (("-d", "cam", "-o", "convert"), "--deployment has no job, operator or attempt"),
+        (("-d", "cam", "--attempt", "1"), "--deployment has no job, operator or attempt"),
+        (("c1", "-e", "main"), "--executable is for a --deployment"),
+        (("c1", "--attempt", "0"), "0 is not in the range"),
+        (("c1", "--tail", "-1"), "-1 is not in the range"),
+    ],
+)
+def test_logs_are_those_of_a_job_or_of_a_deployment(daemon, claraedge, arguments, said):
+    answer = claraedge("logs", *arguments)
+    assert answer.code == 2
+    assert said in answer.err
+    assert daemon.asked == []
 
 
 def test_logs_of_an_unknown_operator_are_an_error_and_not_an_empty_log(daemon, claraedge):

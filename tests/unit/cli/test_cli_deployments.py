@@ -354,3 +354,15 @@ def test_undeploy_ends_nothing_if_one_name_is_wrong(services: Services, claraedg
     assert (answer.code, answer.out) == (1, "")
     assert not any(isinstance(asked, pb.DeleteDeploymentRequest) for asked in services.asked)
     assert claraedge("undeploy", "cam").out == f"{DEPLOYMENT}\n"
+
+
+def test_logs_of_a_deployment_are_printed_line_by_line(services: Services, claraedge) -> None:
+    answer = claraedge("logs", "-d", "cam", "-e", "main", "--follow", "--tail", "5")
+    assert (answer.code, answer.out) == (0, "one\ntwo\nthree\n")
+    assert services.asked == [
+        pb.ReadDeploymentLogRequest(deployment="cam", executable="main", follow=True, tail=5)
+    ]
+    answer = claraedge("logs", "--deployment", "cam", "--output", "json")
+    assert json.loads(answer.out) == {"deployment": "cam", "logs": ["one", "two", "three"]}
+    answer = claraedge("logs", "-d", "cam", "-f", "--output", "json")
+    assert [json.loads(line)["line"] for line in answer.out.splitlines()] == ["one", "two", "three"]

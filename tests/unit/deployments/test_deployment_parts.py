@@ -89,7 +89,7 @@ async def test_a_log_is_followed_until_the_end(tmp_path: Path) -> None:
     with log.open("a") as file:
         file.write(record("two"))
     await eventually(lambda: len(found) > 1, "the second line is read")
-    log.write_text(record("3"))  # conmon cuts a log that is too long, and goes on
+    log.write_text(record("3"))  # conmon cuts a log that is too long, and continues
     over = True
     await task
     assert found == ["one", "two", "3"]

@@ -262,10 +262,36 @@ def test_an_executable_whose_name_is_not_unique_gets_no_gpu_by_name() -> None:
     assert "several executables of the plan have the name `main`" in found
 
 
-def test_very_many_mistakes_are_counted() -> None:
+def test_very_many_mistakes_are_counted_and_fit_into_a_status() -> None:
     found = mistakes(manifest(parameters=[{"name": "A B"}] * 300))
-    assert len(found) == 101
-    assert found[-1] == "200 more mistakes are not shown; correct the first ones"
+    assert len("\n".join(found).encode()) < 2048
+    assert (
+        found[-1] == f"{300 + 1 - len(found)} more mistakes are not shown; correct the first ones"
+    )
+    assert len(found) > 10
+
+
+@pytest.mark.parametrize(
+    "hostile",
+    [
+        {f"f{n}": 1 for n in range(90_000)},
+        manifest(**{f"{n}" * 9: 1 for n in range(20_000)}),
+        manifest(parameters=[{"nam": "x", "defalt": 1}] * 1000),
+        manifest(*[{f"n{n}": []} for n in range(1000)]),
+        {"kind": "Package", "spec": {"executables": [{"x": n} for n in range(1000)]}},
+        {**manifest(), "plans": [{"components": [{"executables": [{}] * 9}] * 99}] * 99},
+        {
+            **manifest(),
+            "plans": [{"metadata": {"claraedge": {"gpu": {f"{n}": 1 for n in range(50_000)}}}}],
+        },
+    ],
+    ids=range(7),
+)
+def test_a_hostile_manifest_is_refused_quickly(hostile: Any) -> None:
+    text = json.dumps(hostile)
+    began = time.thread_time()
+    assert mistakes(text)
+    assert time.thread_time() - began < 3
 
 
 # --- the form of the command line ---------------------------------------------------------------

@@ -9,7 +9,8 @@ from service_device import using, viewer
 
 from claraedge.errors import ModelNotReadyError, NetworkError, ServiceError
 from claraedge.pipelines.model import Operator, Pipeline
-from claraedge.services.model import INFERENCE, addresses, key, needs, room_for
+from claraedge.services.model import INFERENCE, key, needs, room_for
+from claraedge.supervised.addresses import addresses
 
 
 @pytest.mark.parametrize(

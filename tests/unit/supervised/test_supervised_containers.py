@@ -356,17 +356,20 @@ async def test_another_recipe_in_the_moment_when_the_present_one_is_up(
     site: SupervisedSite,
 ) -> None:
     new = site.recipe(command=("new",))
-    replacing: list[asyncio.Task[None]] = []
+    replacing: list[asyncio.Task[tuple[str, bool]]] = []
+
+    async def replaced() -> tuple[str, bool]:
+        await site.keepers["app"].replace(new)
+        return app.digest, app.fit
 
     async def replace_and_be_up(_supervised: SupervisedContainer, _container: str) -> None:
         if not replacing:
-            replacing.append(asyncio.create_task(site.keepers["app"].replace(new)))
+            replacing.append(asyncio.create_task(replaced()))
             await asyncio.sleep(0)
 
     app = site.keep(fit=replace_and_be_up)
     await eventually(lambda: replacing, "the first one runs")
-    await replacing[0]
-    assert (app.digest, app.fit) == (new.digest, True)
+    assert await replacing[0] == (new.digest, True)
 
 
 async def test_another_recipe_that_does_not_come_up_is_taken_back(site: SupervisedSite) -> None:

@@ -14,6 +14,7 @@ import h11
 import pytest
 from google.protobuf import json_format
 
+from claraedge.errors import RouteNotFoundError
 from claraedge.web.rpc.methods import methods_of
 from claraedge.wire.claraedge.v1 import appliance_pb2
 from claraedge.wire.nvidia.clara.platform import (
@@ -135,6 +136,13 @@ class Client:
         answer = await self.ask("POST", path, content, Content_Type=kind)
         assert answer.status == 200, answer.body
         return answer.body
+
+
+@asynccontextmanager
+async def no_routes(route: str) -> AsyncIterator[tuple[asyncio.StreamReader, asyncio.StreamWriter]]:
+    """What opens connections to static routes, where there are none."""
+    raise RouteNotFoundError(f"no route has the prefix {route}; create it")
+    yield  # what makes this a context
 
 
 @pytest.fixture

@@ -30,7 +30,17 @@ SERVICES = [
     ),
     *(
         f"claraedge.v1.{one}"
-        for one in ("Appliance", "Images", "Inbox", "Packages", "PipelineFiles", "Queue")
+        for one in (
+            "Appliance",
+            "Deployments",
+            "Devices",
+            "Images",
+            "Inbox",
+            "Logs",
+            "Packages",
+            "PipelineFiles",
+            "Queue",
+        )
     ),
 ]
 NOBODY = "0123456789abcdef0123456789abcdef"

@@ -10,7 +10,7 @@ import pytest
 from claraedge.api.transport.standard import HEALTH, HealthServicer
 from claraedge.config import HttpSettings
 from claraedge.web.server import HttpServer
-from tests.unit.web.conftest import Client, Daemon, daemon_in
+from tests.unit.web.conftest import Client, Daemon, daemon_in, no_routes
 from tests.unit.web.test_tcp import site_in
 
 
@@ -51,7 +51,13 @@ async def test_without_the_grpc_server_nothing_is_ready(folder: Path) -> None:
 
     socket = folder / "http.sock"
     server = HttpServer(
-        socket, HttpSettings(), [HEALTH], folder / "none.sock", metrics=metrics, idle=10
+        socket,
+        HttpSettings(),
+        [HEALTH],
+        folder / "none.sock",
+        metrics=metrics,
+        dial=no_routes,
+        idle=10,
     )
     async with server:
         http = Client(socket)

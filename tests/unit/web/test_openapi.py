@@ -83,7 +83,9 @@ async def test_each_path_that_is_served_is_in_the_document(
     # The paths of rapyuta.io's SDK are for that SDK, and described by it.
     sdk = {(verb, path) for verb, path in served if form_of(path) is not connect_form}
     assert len(sdk) > 100
-    assert served - sdk == described
+    # What is behind a static route is described by its program.
+    routes = {(verb, path) for verb, path in served if path.startswith("/routes/")}
+    assert served - sdk - routes == described
 
 
 def test_each_method_with_a_comment_has_it(whole: dict[str, Any]) -> None:

@@ -22,7 +22,7 @@ from claraedge.web.rapyuta.refusals import REFUSED
 from claraedge.web.server import HttpServer
 from tests.rig.certificates import free_port
 from tests.rig.packages_server import DEVICE, SERVICES, Shelf, packages_server
-from tests.unit.web.conftest import Answer, Client
+from tests.unit.web.conftest import Answer, Client, no_routes
 from tests.unit.web.test_tcp import TcpClient
 
 MANAGER = "/api/device-manager/v0"
@@ -132,6 +132,7 @@ async def front_in(folder: Path, **settings: Any) -> AsyncIterator[Front]:
             folder / "grpc.sock",
             token=token,
             metrics=_metrics,
+            dial=no_routes,
             idle=10,
         )
         async with server:
@@ -419,6 +420,7 @@ async def test_without_the_daemon_a_get_is_answered_at_once(folder: Path) -> Non
         [HEALTH, *SERVICES],
         folder / "none.sock",
         metrics=_metrics,
+        dial=no_routes,
         idle=10,
     )
     async with server:

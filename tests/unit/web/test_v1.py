@@ -65,7 +65,7 @@ async def test_only_methods_that_change_nothing_are_served_by_get(http: Client) 
     read = {
         "Version", "Utilization", "Status", "Names", "Watch", "List", "Details", "ReadLogs",
         "Explain", "Get", "ListModels", "DownloadModel", "ListCatalogs", "ReadCatalog",
-        "ListInstances", "ReadInstance", "ListUploads", "GetUpload",
+        "ListInstances", "ReadInstance", "ListUploads", "GetUpload", "ReadLog",
     }  # fmt: skip
     for rule in rules_of(await served(http)):
         assert (rule.verb == "GET") == (rule.method.path.rpartition("/")[2] in read), rule
@@ -157,6 +157,16 @@ async def test_each_unary_method_gives_equal_messages_over_grpc_connect_and_read
         "Packages.List": (once, {"name": "web"}),
         "Packages.Get": (once, {"package": package}),
         "Packages.Delete": (once, {"package": "none"}),
+        "Deployments.Create": (once, {"name": "web", "package": "none"}),
+        "Deployments.List": (once, {"package": package}),
+        "Deployments.Get": (once, {"deployment": "none"}),
+        "Deployments.Update": (once, {"deployment": "none", "executables": []}),
+        "Deployments.Delete": (once, {"deployment": "none"}),
+        "Devices.Get": (once, {}),
+        "Routes.Create": (once, {"prefix": "NONE"}),
+        "Routes.List": (once, {}),
+        "Routes.Get": (once, {"route": "none"}),
+        "Routes.Delete": (once, {"route": "none"}),
         "Models.CreateCatalog": (once, {}),
         "Models.CreateInstance": (once, {}),
         "Models.DeleteCatalog": (catalog, {"catalog_id": 0}),

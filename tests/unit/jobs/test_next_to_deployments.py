@@ -38,19 +38,19 @@ def candidate(memory: int = 0, gpus: int = 0, gpu_memory: int = 0, **more: Any) 
     return Candidate(**values)
 
 
-def beside(**more: Any) -> Usage:
+def next_to(**more: Any) -> Usage:
     return Usage(deployments=Allocated(**more))
 
 
 @pytest.mark.parametrize(
     ("wanted", "capacity", "usage", "waits_for"),
     [
-        (candidate(5000), ONE, beside(memory=3000), None),
-        (candidate(5001), ONE, beside(memory=3000), "5001 MB of memory; deployments hold 3000"),
-        (candidate(9000), ONE, beside(memory=1), "8000 MB of memory; deployments hold 1 of 8000"),
-        # New jobs leave what a deployment waits for; one that has begun goes on.
-        (candidate(2000), ONE, beside(awaited_memory=7000), "2000 MB of memory; deployments hold"),
-        (candidate(2000, job_runs=True), ONE, beside(awaited_memory=7000), None),
+        (candidate(5000), ONE, next_to(memory=3000), None),
+        (candidate(5001), ONE, next_to(memory=3000), "5001 MB of memory; deployments hold 3000"),
+        (candidate(9000), ONE, next_to(memory=1), "8000 MB of memory; deployments hold 1 of 8000"),
+        # New jobs leave what a deployment waits for; one that has begun continues.
+        (candidate(2000), ONE, next_to(awaited_memory=7000), "2000 MB of memory; deployments hold"),
+        (candidate(2000, job_runs=True), ONE, next_to(awaited_memory=7000), None),
         (
             candidate(1000, services={"s": 3000}),
             ONE,
@@ -58,10 +58,10 @@ def beside(**more: Any) -> Usage:
             "4000 MB of memory for its services and their largest operator; 3000 of 8000 are not"
             " reserved by services of other jobs, deployments hold 2000",
         ),
-        (candidate(gpus=1), ONE, beside(gpus={G0}), "1 GPUs; 0 of 1 are free, deployments hold 1"),
-        (candidate(gpus=1), TWO, beside(gpus={G0}), None),
-        (candidate(gpus=1), ONE, beside(awaited_gpus={G0}), "1 GPUs; 0 of 1 are free"),
-        (candidate(gpu_memory=100), ONE, beside(gpus={G0}), "100 MB of GPU memory"),
+        (candidate(gpus=1), ONE, next_to(gpus={G0}), "1 GPUs; 0 of 1 are free, deployments hold 1"),
+        (candidate(gpus=1), TWO, next_to(gpus={G0}), None),
+        (candidate(gpus=1), ONE, next_to(awaited_gpus={G0}), "1 GPUs; 0 of 1 are free"),
+        (candidate(gpu_memory=100), ONE, next_to(gpus={G0}), "100 MB of GPU memory"),
         (
             candidate(gpus=1),
             ONE,
@@ -71,10 +71,10 @@ def beside(**more: Any) -> Usage:
         (
             candidate(services_want_gpu=True),
             ONE,
-            beside(gpus={G0}),
+            next_to(gpus={G0}),
             "a GPU for its services or models, which deployments have",
         ),
-        (candidate(services_want_gpu=True), TWO, beside(gpus={G0}), None),
+        (candidate(services_want_gpu=True), TWO, next_to(gpus={G0}), None),
     ],
 )
 def test_what_an_operator_waits_for(
@@ -87,9 +87,9 @@ def test_what_an_operator_waits_for(
 @pytest.mark.parametrize(
     ("wanted", "usage"),
     [
-        (candidate(6000), beside(memory=3000)),
-        (candidate(gpus=1), beside(gpus={G0})),
-        (candidate(services_want_gpu=True), beside(gpus={G0})),
+        (candidate(6000), next_to(memory=3000)),
+        (candidate(gpus=1), next_to(gpus={G0})),
+        (candidate(services_want_gpu=True), next_to(gpus={G0})),
     ],
 )
 def test_a_job_that_waits_for_a_deployment_keeps_nothing_from_others(
@@ -100,7 +100,7 @@ def test_a_job_that_waits_for_a_deployment_keeps_nothing_from_others(
     assert decide([wanted, other], ONE, usage).candidate == other
     assert overtaken([wanted, other], ONE, usage) == ()
     urgent = candidate(6000, gpus=1, priority=Priority.IMMEDIATE)
-    assert decide([urgent, other], ONE, beside(memory=3000, gpus={G0})).candidate == other
+    assert decide([urgent, other], ONE, next_to(memory=3000, gpus={G0})).candidate == other
 
 
 def test_idle_services_end_for_a_job_next_to_a_deployment() -> None:

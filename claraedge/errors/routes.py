@@ -1,0 +1,100 @@
+"""Errors of static routes."""
+
+from __future__ import annotations
+
+from claraedge.errors.base import ClaraedgeError
+
+
+class InvalidRouteError(ClaraedgeError):
+    """The prefix of a static route has another form than 4 to 64 lower-case letters, digits and
+    hyphens, a letter first.
+
+    To do: give another prefix.
+    """
+
+    name = "invalid-route"
+    code = -0x6200
+    status = "INVALID_ARGUMENT"
+
+
+class RouteExistsError(ClaraedgeError):
+    """A static route with this prefix exists.
+
+    To do: use the route that the message names, or give another prefix.
+    """
+
+    name = "route-exists"
+    code = -0x6201
+    status = "ALREADY_EXISTS"
+
+
+class RouteNotFoundError(ClaraedgeError):
+    """No static route has this id or prefix.
+
+    To do: find the id or prefix with `claraedge list routes`, or create the route.
+    """
+
+    name = "route-not-found"
+    code = -0x6202
+    status = "NOT_FOUND"
+
+
+class RouteInUseError(ClaraedgeError):
+    """A static route leads to a deployment that has not stopped.
+
+    To do: end the deployment that the message names with `claraedge undeploy`, or use another
+    route.
+    """
+
+    name = "route-in-use"
+    code = -0x6203
+    status = "FAILED_PRECONDITION"
+    http_status = 409
+
+
+class RouteLimitError(ClaraedgeError):
+    """The device has as many static routes as it can have.
+
+    To do: delete a route that is not used with `claraedge delete route`.
+    """
+
+    name = "route-limit"
+    code = -0x6204
+    status = "RESOURCE_EXHAUSTED"
+
+
+class RouteNotReadyError(ClaraedgeError):
+    """The static route leads to no program that answers: no deployment uses it, or the one that
+    does is not running.
+
+    To do: wait until `claraedge describe deployment` shows that the deployment in the message runs,
+    or create one with the route.
+    """
+
+    name = "route-not-ready"
+    code = -0x6205
+    status = "UNAVAILABLE"
+
+
+class RouteAnswerError(ClaraedgeError):
+    """The program that a static route leads to did not answer with valid HTTP.
+
+    To do: correct the program, or the `targetPort` of the endpoint in its package;
+    `claraedge logs` shows its output.
+    """
+
+    name = "route-answer"
+    code = -0x6206
+    status = "UNAVAILABLE"
+    http_status = 502
+
+
+class RouteTimeoutError(ClaraedgeError):
+    """The program that a static route leads to did not begin to answer in time.
+
+    To do: correct the program, or raise `http.route_seconds`.
+    """
+
+    name = "route-timeout"
+    code = -0x6207
+    status = "DEADLINE_EXCEEDED"

@@ -1,0 +1,1 @@
+"""`/routes/PREFIX/`: passes requests on to the programs that static routes lead to."""

@@ -1,0 +1,315 @@
+"""Static routes on the HTTP front of a whole daemon: to a program in a deployment, and back."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from collections.abc import AsyncIterator, Awaitable, Callable
+from pathlib import Path
+from typing import Any
+
+import h11
+import pytest
+
+from claraedge.config import DeploymentsSettings, HttpSettings
+from claraedge.runner.protocol import ContainerSpec
+from tests.rig.certificates import free_port
+from tests.rig.waiting import eventually
+from tests.unit.web.conftest import Client, Daemon, daemon_in
+from tests.unit.web.test_tcp import TcpClient
+
+pytestmark = pytest.mark.timeout(120)
+
+Handler = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
+
+
+async def forever(_spec: ContainerSpec) -> int:
+    await asyncio.Event().wait()
+    return 0
+
+
+class Program:
+    """The program behind a route: what it got, and what it answers."""
+
+    def __init__(self) -> None:
+        self.requests: list[tuple[bytes, bytes, dict[bytes, bytes]]] = []
+        self.answer: Handler = self.echo
+        self.gone = asyncio.Event()
+
+    async def __call__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            await self.answer(reader, writer)
+        finally:
+            self.gone.set()
+            writer.close()
+
+    async def request(self, reader: asyncio.StreamReader) -> tuple[Any, AsyncIterator[bytes]]:
+        http = h11.Connection(h11.SERVER)
+
+        async def event() -> Any:
+            while (found := http.next_event()) is h11.NEED_DATA:
+                http.receive_data(await reader.read(65536))
+            return found
+
+        async def body() -> AsyncIterator[bytes]:
+            while isinstance(found := await event(), h11.Data):
+                yield bytes(found.data)
+
+        head = await event()
+        self.requests.append((head.method, head.target, dict(head.headers)))
+        return head, body()
+
+    async def echo(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        _, body = await self.request(reader)
+        digest, size = hashlib.sha256(), 0
+        async for part in body:
+            digest.update(part)
+            size += len(part)
+        text = f"{size} {digest.hexdigest()}".encode()
+        writer.write(
+            b"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nSet-Cookie: sid=1; Path=/\r\n"
+            b"Content-Length: %d\r\n\r\n%b" % (len(text), text)
+        )
+        await writer.drain()
+
+    def raw(self, *parts: bytes, wait: bool = False) -> None:
+        """Answers with bytes; `wait`: then keeps the connection open."""
+
+        async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            await self.request(reader)
+            for part in parts:
+                writer.write(part)
+                await writer.drain()
+            if wait:
+                await reader.read()  # the end of the connection
+
+        self.answer = answer
+
+
+MANIFEST = """{
+  "name": "viewer", "packageVersion": "v1", "plans": [{"name": "default", "components": [{
+    "name": "main", "requiredRuntime": "device", "ros": {"isROS": false}, "parameters": [],
+    "executables": [{"name": "run", "docker": "web:1"}],
+    "cloudInfra": {"replicas": 1, "endpoints": [
+      {"name": "WEB", "exposeExternally": true, "port": 80, "targetPort": 8080, "proto": "HTTP"},
+      {"name": "INNER", "exposeExternally": false, "port": 81, "targetPort": 81, "proto": "HTTP"}
+    ]}}]}]}"""
+
+
+@pytest.fixture
+def program() -> Program:
+    return Program()
+
+
+@pytest.fixture
+async def daemon(folder: Path, program: Program) -> AsyncIterator[Daemon]:
+    listen = (f"127.0.0.1:{free_port()}",)
+    settings = HttpSettings(listen=listen, route_seconds=1.0)
+    config = {"http": settings, "deployments": DeploymentsSettings(up_seconds=0.05)}
+    async with daemon_in(folder, **config) as daemon:
+        daemon.runner.add_image("web:1", forever, listens={8080: program})
+        yield daemon
+
+
+@pytest.fixture
+def http(daemon: Daemon) -> Client:
+    return Client(daemon.config.http_socket)
+
+
+async def deploy(http: Client, name: str = "one", **settings: Any) -> Any:
+    package = await http.post("/v1/packages", {"manifest": MANIFEST})
+    assert package.status in (200, 409), package.body
+    body = {"name": name, "package": "viewer"}
+    if settings:
+        body["components"] = [{"component": "main", **settings}]  # type: ignore[assignment]
+    return await http.post("/v1/deployments", body)
+
+
+async def until(http: Client, name: str, phase: str) -> None:
+    async def reached() -> bool:
+        found = (await http.ask("GET", f"/v1/deployments/{name}")).json
+        return bool(found["phase"] == f"DEPLOYMENT_PHASE_{phase}")
+
+    await eventually(reached, f"{name} is {phase}")
+
+
+async def routed(http: Client, name: str = "one") -> None:
+    await http.post("/v1/routes", {"prefix": "viewer"})
+    answer = await deploy(http, name, routes={"WEB": "viewer"})
+    assert answer.status == 200, answer.body
+    await until(http, name, "SUCCEEDED")
+
+
+async def test_a_route_leads_to_the_program_and_its_answer_back(
+    http: Client, program: Program
+) -> None:
+    await routed(http)
+    route = (await http.ask("GET", "/v1/routes/viewer")).json
+    assert route["path"] == "/routes/viewer/"
+    assert route["target"]["deploymentName"] == "one"
+    assert route["target"]["endpoint"] == "WEB"
+    answer = await http.ask("PUT", "/routes/viewer/a%2Fb/..;/c?x=%41&y", b"hello", Cookie="a=1")
+    assert answer.status == 200
+    assert answer.body.startswith(b"5 ")
+    assert answer.headers["set-cookie"] == "sid=1; Path=/routes/viewer/"
+    assert answer.headers["content-security-policy"].startswith("sandbox")
+    assert answer.headers["cross-origin-resource-policy"] == "same-origin"
+    ((method, target, headers),) = program.requests
+    assert (method, target) == (b"PUT", b"/a%2Fb/..;/c?x=%41&y")
+    assert headers[b"cookie"] == b"a=1"
+    assert headers[b"host"] == b"localhost"
+    head = await http.ask("HEAD", "/routes/viewer/")
+    assert (head.status, head.body) == (200, b"")
+    moved = await http.ask("GET", "/routes/viewer?q=1")
+    assert (moved.status, moved.headers["location"]) == (308, "/routes/viewer/?q=1")
+
+
+async def test_large_bodies_stream_in_both_directions(http: Client, program: Program) -> None:
+    await routed(http)
+    block = bytes(range(256)) * 1024
+    async with http.connected() as connection:
+        await connection.ask("POST", "/routes/viewer/up")
+        for _ in range(64):
+            await connection.send(h11.Data(data=block))
+        await connection.send(h11.EndOfMessage())
+        answer = await connection.answer()
+    digest = hashlib.sha256(block * 64).hexdigest()
+    assert answer.body.decode() == f"{64 * len(block)} {digest}"
+    assert program.requests[0][2][b"transfer-encoding"] == b"chunked"
+    program.raw(b"HTTP/1.0 200 OK\r\n\r\n", *[block] * 64)
+    down = await http.ask("GET", "/routes/viewer/down")
+    assert hashlib.sha256(down.body).hexdigest() == digest
+
+
+async def test_events_come_one_by_one_and_the_program_sees_that_the_client_left(
+    http: Client, program: Program
+) -> None:
+    await routed(http)
+    head = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\n"
+    program.raw(head, b"data: 1\n\n", wait=True)
+    async with http.connected() as connection:
+        await connection.ask("GET", "/routes/viewer/events", b"")
+        answer = await connection.event()
+        assert answer.status_code == 200
+        assert bytes((await connection.event()).data) == b"data: 1\n\n"
+        assert not program.gone.is_set()
+    await asyncio.wait_for(program.gone.wait(), 10)
+
+
+@pytest.mark.parametrize(
+    ("raw", "status", "name"),
+    [
+        (b"", 502, "route-answer"),
+        (b"garbage\r\n\r\n", 502, "route-answer"),
+        (b"HTTP/1.1 200 OK\r\nA: " + b"x" * 100_000, 502, "route-answer"),
+        (b"HTTP/1.1 200 OK\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\n", 502, "route-answer"),
+        (b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: x\r\n\r\n", 502, "route-answer"),
+    ],
+)
+async def test_an_answer_that_is_not_http_is_a_502(
+    http: Client, program: Program, raw: bytes, status: int, name: str
+) -> None:
+    await routed(http)
+    program.raw(raw)
+    answer = await http.ask("GET", "/routes/viewer/")
+    assert (answer.status, answer.headers["claraedge-error"]) == (status, name), answer.body
+    assert "viewer" in answer.json["message"]
+
+
+async def test_a_program_that_does_not_answer_is_a_504(http: Client, program: Program) -> None:
+    await routed(http)
+    program.raw(wait=True)
+    answer = await http.ask("GET", "/routes/viewer/")
+    assert (answer.status, answer.headers["claraedge-error"]) == (504, "route-timeout")
+
+
+async def test_an_answer_that_is_cut_off_is_cut_off_for_the_client(
+    http: Client, program: Program
+) -> None:
+    await routed(http)
+    program.raw(b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nabc")
+    with pytest.raises(h11.RemoteProtocolError):
+        await http.ask("GET", "/routes/viewer/")
+
+
+async def test_where_nothing_runs_the_answer_says_what_to_do(
+    http: Client, daemon: Daemon, program: Program
+) -> None:
+    missing = await http.ask("GET", "/routes/nothing/")
+    assert (missing.status, missing.headers["claraedge-error"]) == (404, "route-not-found")
+    odd = await http.ask("GET", "/routes/a%0d%0ab")
+    assert odd.status == 308
+    assert odd.headers["location"] == "/routes/a%0D%0Ab/"
+    await http.post("/v1/routes", {"prefix": "viewer"})
+    unused = await http.ask("GET", "/routes/viewer/")
+    assert (unused.status, unused.headers["claraedge-error"]) == (503, "route-not-ready")
+    assert "--route" in unused.json["message"]
+    daemon.runner.block("run")
+    daemon.runner.add_image("web:1", forever)  # nothing listens
+    made = (await deploy(http, routes={"WEB": "viewer"})).json
+    await until(http, "one", "SUCCEEDED")
+    silent = await http.ask("GET", "/routes/viewer/")
+    assert silent.status == 503
+    assert made["id"] in silent.json["message"]
+    upgrade = await http.ask("GET", "/routes/viewer/", Upgrade="websocket", Connection="Upgrade")
+    assert (upgrade.status, upgrade.headers["claraedge-error"]) == (501, "not-supported")
+    assert program.requests == []
+
+
+async def test_a_route_leads_to_one_deployment_and_after_that_to_the_next(
+    http: Client, program: Program
+) -> None:
+    await routed(http)
+    second = await deploy(http, "two", routes={"WEB": "viewer"})
+    assert (second.status, second.headers["claraedge-error"]) == (409, "route-in-use")
+    one = (await http.ask("GET", "/v1/deployments/one")).json
+    assert one["id"] in second.json["message"]
+    assert list(one["components"][0]["routes"]) == ["WEB"]
+    refused = await http.ask("DELETE", "/v1/routes/viewer")
+    assert (refused.status, refused.headers["claraedge-error"]) == (409, "route-in-use")
+    await http.ask("DELETE", "/v1/deployments/one")
+    await until(http, "one", "STOPPED")
+    await routed(http, "two")
+    assert (await http.ask("GET", "/routes/viewer/")).status == 200
+    assert len(program.requests) == 1
+    await http.ask("DELETE", "/v1/deployments/two")
+    await until(http, "two", "STOPPED")
+    assert (await http.ask("DELETE", "/v1/routes/viewer")).status == 200
+    assert (await http.ask("GET", "/v1/routes")).json == []
+
+
+async def test_all_mistakes_of_routes_are_said_at_once(http: Client) -> None:
+    answer = await deploy(http, routes={"WEB": "nothing", "INNER": "none", "WED": "no"})
+    assert answer.status == 400
+    for text in (
+        "components.main.routes.WEB: no route has",
+        "components.main.routes.INNER: the package does not expose",
+        "components.main.routes.WED: there is no such endpoint; did you mean WEB?",
+    ):
+        assert text in answer.json["message"]
+    for prefix in ("abc", "Abcd", "1abc", "a_bc", "a" * 65, "", "a/bc"):
+        bad = await http.post("/v1/routes", {"prefix": prefix})
+        assert (bad.status, bad.headers["claraedge-error"]) == (400, "invalid-route"), prefix
+    assert (await http.post("/v1/routes", {"prefix": "abcd"})).status == 200
+    again = await http.post("/v1/routes", {"prefix": "abcd"})
+    assert (again.status, again.headers["claraedge-error"]) == (409, "route-exists")
+
+
+async def test_over_tcp_a_caller_shows_the_token_and_the_program_never_sees_it(
+    http: Client, daemon: Daemon, program: Program
+) -> None:
+    await routed(http)
+    tcp = TcpClient(int(daemon.config.http.listen[0].rpartition(":")[2]))
+    assert (await tcp.ask("GET", "/routes/viewer/")).status == 401
+    assert program.requests == []
+    token = (daemon.config.state_dir / "token").read_text().strip()
+    answer = await tcp.ask("GET", "/routes/viewer/", Authorization=f"Bearer {token}")
+    assert answer.status == 200
+    ((_, _, headers),) = program.requests
+    assert token.encode() not in b"".join(headers.values())
+    assert headers[b"x-forwarded-for"] == b"127.0.0.1"
+    foreign = await http.ask(
+        "POST", "/routes/viewer/", b"", Origin="null", Sec_Fetch_Site="cross-site"
+    )
+    assert foreign.status == 403
+    assert len(program.requests) == 1

@@ -9,6 +9,8 @@ from typing import cast
 
 from claraedge import memory
 from claraedge.api.appliance import time_of
+from claraedge.api.packages.deployments import PHASES
+from claraedge.deployments.model import DeploymentPhase
 from claraedge.errors import CallTimeoutError, InvalidJobIdError, InvalidRequestError
 from claraedge.events.log import EventLog
 from claraedge.events.model import Event, Follow
@@ -169,6 +171,7 @@ def _follow(follow: wire.Follow) -> Follow:
         all_jobs=follow.all_jobs,
         pipelines=follow.pipelines,
         inbox=follow.inbox,
+        deployments=follow.deployments,
     )
 
 
@@ -244,6 +247,16 @@ def _fill_item(message: wire.Event, body: Mapping[str, object]) -> None:
     item.job_id = _text(body, "job")
 
 
+def _fill_deployment(message: wire.Event, body: Mapping[str, object]) -> None:
+    found = message.deployment
+    found.deployment_id, found.name = _text(body, "id"), _text(body, "name")
+    found.package_id = _text(body, "package")
+    found.phase = PHASES[DeploymentPhase(_text(body, "phase"))]
+    found.undeployed, found.removed = bool(body["undeployed"]), bool(body["removed"])
+    found.generation, found.restarts = _number(body, "generation"), _number(body, "restarts")
+    found.failed = _number(body, "failed")
+
+
 _FILL: Mapping[str, Callable[[wire.Event, Mapping[str, object]], None]] = {
     "job": _fill_job,
     "operator": _fill_operator,
@@ -251,4 +264,5 @@ _FILL: Mapping[str, Callable[[wire.Event, Mapping[str, object]], None]] = {
     "delivery": _fill_delivery,
     "pipeline": _fill_pipeline,
     "item": _fill_item,
+    "deployment": _fill_deployment,
 }

@@ -110,6 +110,8 @@ class EventLog:
                 rows += tx.rows("snapshot_pipelines")
             if follow.inbox:
                 rows += tx.rows("snapshot_items")
+            if follow.deployments:
+                rows += tx.rows("snapshot_deployments")
             heads = tx.rows("snapshot_open_jobs") if follow.all_jobs else []
             seen = {row["job"] for row in heads}
             for job in sorted(follow.jobs - seen):

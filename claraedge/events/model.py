@@ -15,7 +15,7 @@ class Event:
     time: float
     """Unix seconds."""
     kind: str
-    """One of: job, operator, message, delivery, pipeline, item."""
+    """One of: job, operator, message, delivery, pipeline, item, deployment."""
     job: str | None
     body: Mapping[str, object]
     snapshot: bool = False
@@ -29,6 +29,7 @@ class Follow:
     all_jobs: bool = False
     pipelines: bool = False
     inbox: bool = False
+    deployments: bool = False
 
     def wants(self, event: Event) -> bool:
         """Returns whether this watcher follows an event."""
@@ -36,4 +37,6 @@ class Follow:
             return self.pipelines
         if event.kind == "item":
             return self.inbox
+        if event.kind == "deployment":
+            return self.deployments
         return self.all_jobs or event.job in self.jobs

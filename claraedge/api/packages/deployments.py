@@ -22,7 +22,7 @@ from claraedge.packages.model import RestartPolicy
 from claraedge.wire.claraedge.v1 import deployments_pb2 as wire
 from claraedge.wire.claraedge.v1 import packages_pb2
 
-_PHASES: Mapping[DeploymentPhase, wire.DeploymentPhase.ValueType] = {
+PHASES: Mapping[DeploymentPhase, wire.DeploymentPhase.ValueType] = {
     DeploymentPhase.IN_PROGRESS: wire.DEPLOYMENT_PHASE_IN_PROGRESS,
     DeploymentPhase.PROVISIONING: wire.DEPLOYMENT_PHASE_PROVISIONING,
     DeploymentPhase.SUCCEEDED: wire.DEPLOYMENT_PHASE_SUCCEEDED,
@@ -66,7 +66,7 @@ class DeploymentsServicer:
         return _deployment(await self._deployments.create(asked))
 
     async def List(self, request: wire.ListDeploymentsRequest) -> wire.ListDeploymentsResponse:
-        phases = {phase for phase, number in _PHASES.items() if number in request.phases}
+        phases = {phase for phase, number in PHASES.items() if number in request.phases}
         found = await self._deployments.list(
             package=request.package, phases=phases, labels=dict(request.labels)
         )
@@ -148,7 +148,7 @@ def _deployment(view: DeploymentView) -> wire.Deployment:
         package_version=found.package_version,
         plan_id=found.plan_id,
         plan_name=found.plan_name,
-        phase=_PHASES[found.phase],
+        phase=PHASES[found.phase],
         status=_STATUSES[view.status],
         errors=[wire.DeploymentError(code=f.code, message=f.message) for f in found.faults],
         waits_for=view.waits_for,

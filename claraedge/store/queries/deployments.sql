@@ -95,3 +95,7 @@ SELECT id FROM deployments WHERE stopped IS NOT NULL ORDER BY sequence DESC LIMI
 
 -- name: drop_deployment
 DELETE FROM deployments WHERE id = :id AND stopped IS NOT NULL;
+
+-- name: snapshot_deployments
+SELECT 'deployment' AS kind, e.job, e.body FROM deployments d
+JOIN deployment_event e ON e.subject = d.id WHERE d.stopped IS NULL ORDER BY d.sequence;

@@ -40,3 +40,41 @@ CREATE TABLE deployed_executables (
     over TEXT,                      -- Stopped or Error: it is not started again
     PRIMARY KEY (deployment, executable)
 ) STRICT, WITHOUT ROWID;
+
+CREATE VIEW deployment_event AS
+SELECT id AS subject, NULL AS job, json_object(
+    'id', id, 'name', name, 'package', package, 'phase', phase, 'undeployed', wanted = 0,
+    'generation', generation,
+    'restarts', (SELECT COALESCE(SUM(restarts), 0) FROM deployed_executables WHERE deployment = id),
+    'failed', (SELECT COUNT(*) FROM deployed_executables WHERE deployment = id AND over = 'Error'),
+    'removed', json('false')
+) AS body FROM deployments;
+
+CREATE TRIGGER deployment_created AFTER INSERT ON deployments BEGIN
+    INSERT INTO events (time, kind, job, body)
+    SELECT (julianday('now') - 2440587.5) * 86400.0, 'deployment', NULL, body
+    FROM deployment_event WHERE subject = NEW.id;
+END;
+
+CREATE TRIGGER deployment_changed AFTER UPDATE OF phase, wanted, generation ON deployments
+WHEN (OLD.phase, OLD.wanted, OLD.generation) IS NOT (NEW.phase, NEW.wanted, NEW.generation)
+BEGIN
+    INSERT INTO events (time, kind, job, body)
+    SELECT (julianday('now') - 2440587.5) * 86400.0, 'deployment', NULL, body
+    FROM deployment_event WHERE subject = NEW.id;
+END;
+
+CREATE TRIGGER executable_changed AFTER UPDATE OF restarts, over ON deployed_executables
+WHEN (OLD.restarts, OLD.over) IS NOT (NEW.restarts, NEW.over)
+BEGIN
+    INSERT INTO events (time, kind, job, body)
+    SELECT (julianday('now') - 2440587.5) * 86400.0, 'deployment', NULL, body
+    FROM deployment_event WHERE subject = NEW.deployment;
+END;
+
+CREATE TRIGGER deployment_removed BEFORE DELETE ON deployments BEGIN
+    INSERT INTO events (time, kind, job, body)
+    SELECT (julianday('now') - 2440587.5) * 86400.0, 'deployment', NULL,
+        json_set(body, '$.removed', json('true'))
+    FROM deployment_event WHERE subject = OLD.id;
+END;

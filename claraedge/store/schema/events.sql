@@ -4,7 +4,7 @@
 CREATE TABLE events (
     number INTEGER PRIMARY KEY AUTOINCREMENT,   -- never used again, also not after pruning
     time REAL NOT NULL,                         -- Unix seconds
-    kind TEXT NOT NULL,                         -- job, operator, message, delivery, pipeline, item
+    kind TEXT NOT NULL,                         -- job, operator, message, delivery, pipeline, item, deployment
     job TEXT,                                   -- the job that it belongs to, where there is one
     body TEXT NOT NULL                          -- JSON
 ) STRICT;

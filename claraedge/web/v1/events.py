@@ -43,6 +43,10 @@ class Events:
         await exchange.stream(once(request, message), form)
 
 
+#: Fields of Follow that select events.
+_SELECTORS = ("job_ids", "all_jobs", "pipelines", "inbox", "deployments")
+
+
 def _watch(query: Sequence[tuple[str, str]], last: str | None) -> events_pb2.WatchRequest:
     """Returns the request of Watch. Raises HttpError.
 
@@ -55,11 +59,11 @@ def _watch(query: Sequence[tuple[str, str]], last: str | None) -> events_pb2.Wat
     after = last or (afters[0] if afters else None)
     follow = field_values(events_pb2.Follow, wanted)
     if not wanted:
-        follow.all_jobs = follow.pipelines = follow.inbox = True
-    elif not (follow.job_ids or follow.all_jobs or follow.pipelines or follow.inbox):
+        follow.all_jobs = follow.pipelines = follow.inbox = follow.deployments = True
+    elif not any(getattr(follow, name) for name in _SELECTORS):
         raise invalid(
-            "the query selects no events; send allJobs=true, pipelines=true, inbox=true or jobIds,"
-            " or no field for all events"
+            "the query selects no events; send allJobs=true, pipelines=true, inbox=true,"
+            " deployments=true or jobIds, or no field for all events"
         )
     if after is not None:
         found = _POSITION.fullmatch(after)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from pathlib import Path
 
 import pytest
@@ -418,3 +419,30 @@ async def test_while_podman_is_out_nothing_is_lost(tmp_path: Path, runner: Memor
         runner.available = True
         await rig.until_phase("one", DeploymentPhase.STOPPED)
         assert await rig.containers() == []
+
+
+async def test_changes_are_events(tmp_path: Path, runner: MemoryRunner) -> None:
+    program = Ending()
+    runner.add_image("app:1", program)
+    pack = app("app:1")
+    async with deployment_rig(tmp_path, runner, packages=[pack]) as rig:
+        created = await rig.deploy("one", pack)
+        await rig.until_phase("one", DeploymentPhase.SUCCEEDED)
+        program.end(7)
+        await rig.until("one", lambda v: v.deployment.executables and program.starts == 2)
+        await rig.deployments.undeploy("one")
+        await rig.until_phase("one", DeploymentPhase.STOPPED)
+        await rig.database.write(lambda tx: tx.run("drop_package", id=pack.id))
+        rows = await rig.database.read(lambda tx: tx.rows("events_after", number=0, limit=99))
+        found = [json.loads(row["body"]) for row in rows if row["kind"] == "deployment"]
+        assert [(e["phase"], e["restarts"], e["undeployed"], e["removed"]) for e in found] == [
+            ("In progress", 0, False, False),
+            ("Provisioning", 0, False, False),
+            ("Succeeded", 0, False, False),
+            ("Succeeded", 1, False, False),
+            ("Partially deprovisioned", 1, True, False),
+            ("Deployment stopped", 1, True, False),
+            ("Deployment stopped", 1, True, True),
+        ]
+        assert {e["id"] for e in found} == {created.deployment.id}
+        assert {e["package"] for e in found} == {pack.id}

@@ -5,6 +5,10 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 
+from claraedge.bags.bags import Bags
+from claraedge.bags.kind import BAGS, GRACE
+from claraedge.bags.recorder import BagSite
+from claraedge.bags.storing import BagStore
 from claraedge.daemon import device
 from claraedge.daemon.foundation import Foundation
 from claraedge.deployments.deployments import Deployments
@@ -18,6 +22,8 @@ from claraedge.ids import new_id
 from claraedge.images.images import Images
 from claraedge.packages.ids import new_kind_id
 from claraedge.packages.packages import Packages
+from claraedge.payloads.payloads import Payloads
+from claraedge.payloads.uploads import BlockedBy
 from claraedge.pipelines.model import Requests
 from claraedge.pipelines.requests import Profile, memory
 from claraedge.supervised.allocations import Allocations
@@ -29,6 +35,7 @@ def deployments_of(
     images: Images,
     allocations: Allocations,
     packages: Packages,
+    bags: Bags,
     *,
     on_left: Callable[[], None],
 ) -> Deployments:
@@ -59,9 +66,42 @@ def deployments_of(
         device=device_variables(
             device_id(base.instance), os.uname().nodename, project_id(base.instance)
         ),
+        sidecars=bags,
     )
     facts = lambda: device.facts(config, unstated_memory=unstated)  # noqa: E731
     return Deployments(site, packages.get, facts, new_kind_id)
+
+
+def bags_of(
+    base: Foundation,
+    images: Images,
+    allocations: Allocations,
+    payloads: Payloads,
+    *,
+    blocked_by: BlockedBy,
+    on_left: Callable[[], None],
+) -> Bags:
+    """Returns the bag jobs of this device. `on_left`: see `Workshop`."""
+    folder = base.config.state_dir / "deployments"
+    workshop = Workshop(
+        base.runner,
+        new_id,
+        kind=BAGS,
+        folder=folder,
+        instance=base.instance,
+        grace=GRACE,
+        why_unusable=images.why_unusable,
+        on_left=on_left,
+    )
+    store = BagStore(base.database, payloads, base.clock, new_kind_id, base.runner, folder / "bags")
+    site = BagSite(
+        store=store,
+        workshop=workshop,
+        allocations=allocations,
+        clock=base.clock,
+        up_seconds=base.config.deployments.up_seconds,
+    )
+    return Bags(site, new_kind_id, blocked_by)
 
 
 def device_view(base: Foundation) -> DeviceView:

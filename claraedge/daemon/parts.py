@@ -12,7 +12,7 @@ from claraedge.appliance.surroundings import Surroundings
 from claraedge.blocking import in_thread
 from claraedge.clock import boot_id
 from claraedge.daemon import device
-from claraedge.daemon.deploying import deployments_of
+from claraedge.daemon.deploying import bags_of, deployments_of
 from claraedge.daemon.disks import advised, disks
 from claraedge.daemon.foundation import Foundation
 from claraedge.delivery import records as delivery_records
@@ -134,11 +134,20 @@ class Parts:
             database, clock, new_kind_id, in_use=deployment_records.live_of_package
         )
         self.routes = StaticRoutes(database, clock, new_kind_id)
+        self.bags = bags_of(
+            base,
+            self.images,
+            self.allocations,
+            self.payloads,
+            blocked_by=lambda: advised(blocked_by()),
+            on_left=lambda: self.bags.expect_orphans(),
+        )
         self.deployments = deployments_of(
             base,
             self.images,
             self.allocations,
             self.packages,
+            self.bags,
             on_left=lambda: self.deployments.expect_orphans(),
         )
         trust = ClockTrust(database, clock)
@@ -224,6 +233,7 @@ class Parts:
         await self.disk_guard.prepare()
         await self.payloads.prepare()
         await self.models.prepare()
+        await self.bags.prepare()
         await self.deployments.prepare()
         await self.services.prepare(await self.foundation.database.read(_running))
         await self.log_caps.prepare()
@@ -242,6 +252,7 @@ class Parts:
         """
         return {
             "services": self.services.run,
+            "bags": self.bags.run,
             "deployments": self.deployments.run,
             "engine": self.engine.run,
             "log caps": self.log_caps.run,

@@ -21,6 +21,7 @@ from claraedge.api.files import FilesServicer
 from claraedge.api.jobs import JobsServicer, LogsServicer
 from claraedge.api.models import ModelsServicer
 from claraedge.api.monitor import MonitorServicer
+from claraedge.api.packages.bags import BagsServicer
 from claraedge.api.packages.catalogue import PackagesServicer
 from claraedge.api.packages.deployments import DeploymentsServicer, DevicesServicer
 from claraedge.api.packages.routes import RoutesServicer
@@ -37,6 +38,7 @@ from claraedge.models.model import SetKind
 from claraedge.models.sets import ModelSets
 from claraedge.wire.claraedge.v1 import (
     appliance_pb2,
+    bags_pb2,
     deployments_pb2,
     events_pb2,
     files_pb2,
@@ -95,6 +97,7 @@ def servicers(parts: Parts, sampler: Sampler) -> Sequence[tuple[ServiceDescripto
         ),
         (_service(packages_pb2, "Packages"), PackagesServicer(parts.packages)),
         (_service(deployments_pb2, "Deployments"), DeploymentsServicer(parts.deployments)),
+        (_service(bags_pb2, "Bags"), BagsServicer(parts.bags)),
         (_service(deployments_pb2, "Devices"), DevicesServicer(partial(device_view, base))),
         (_service(routes_pb2, "Routes"), RoutesServicer(parts.routes)),
         (_service(events_pb2, "Events"), EventsServicer(parts.events, idle)),

@@ -135,6 +135,7 @@ class Deployments:
                 updated=now,
             )
             records.add(tx, deployment, singleton=plan.singleton)
+            self._site.sidecars.added(tx, deployment)
             return records.get(tx, id_)
 
         deployment = await self._site.database.write(work)

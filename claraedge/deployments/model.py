@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 
 import msgspec
 
+from claraedge.packages.bag_jobs import BagJobDefinition
 from claraedge.packages.model import RestartPolicy
 
 
@@ -106,6 +107,8 @@ class DeployedComponent(msgspec.Struct, frozen=True, kw_only=True):
     """Name -> port that the component listens on."""
     routes: Mapping[str, str] = msgspec.field(default_factory=dict)
     """Name of an endpoint -> id of the static route that leads to it."""
+    bag_jobs: tuple[BagJobDefinition, ...] = ()
+    """Jobs that start with the deployment; `executable` is an id."""
 
 
 class DeploymentPlan(msgspec.Struct, frozen=True, kw_only=True):
@@ -185,6 +188,8 @@ class ComponentRequest:
     """`executable`: id or name; empty: all of the component."""
     routes: Mapping[str, str] = field(default_factory=dict)
     """Name of an endpoint -> id or prefix of a static route."""
+    bag_jobs: tuple[BagJobDefinition, ...] | None = None
+    """In place of those of the package; None: those."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

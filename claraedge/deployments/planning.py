@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from claraedge.deployments.access import close_name, routed_twice, routes_of
+from claraedge.deployments.bag_planning import bag_jobs
 from claraedge.deployments.model import (
     ComponentRequest,
     DeployedComponent,
@@ -64,6 +65,7 @@ def make_plan(
         mistakes += _of_variables(given.variables, place)
         mounts = _mounts(component, given.mounts, device, place, mistakes)
         leading = routes_of(component, given.routes, routes or {}, place, mistakes)
+        jobs = bag_jobs(component, given, place, mistakes)
         components.append(
             DeployedComponent(
                 id=component.id,
@@ -76,6 +78,7 @@ def make_plan(
                 executables=tuple(map(_executable, component.executables)),
                 endpoints={e.name: e.target_port for e in component.endpoints if e.target_port},
                 routes=leading,
+                bag_jobs=jobs,
             )
         )
     made = DeploymentPlan(components=tuple(components))
@@ -123,6 +126,7 @@ def changed(plan: DeploymentPlan, changes: Sequence[ExecutableChange]) -> Deploy
                 executables=tuple(_with(e, wanted.get(e.id)) for e in c.executables),
                 endpoints=c.endpoints,
                 routes=c.routes,
+                bag_jobs=c.bag_jobs,
             )
             for c in plan.components
         )

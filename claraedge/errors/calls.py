@@ -38,9 +38,9 @@ class InvalidMetadataError(InvalidRequestError):
 
 
 class NotSupportedError(ClaraedgeError):
-    """The call is part of the Clara platform, but not of this version of claraedge.
+    """The call is part of Clara or of rapyuta.io, but not of this version of claraedge.
 
-    To do: update claraedge, or do not use the call.
+    To do: do what the message says; else update claraedge, or do not use the call.
     """
 
     name = "not-supported"

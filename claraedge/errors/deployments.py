@@ -1,4 +1,4 @@
-"""Errors of packages and deployments."""
+"""Errors of packages, deployments and ROS bags."""
 
 from __future__ import annotations
 
@@ -120,3 +120,71 @@ class DeploymentFailedError(ClaraedgeError):
 
     name = "deployment-failed"
     code = -0x5315
+
+
+class InvalidBagJobError(ClaraedgeError):
+    """The settings of a bag job do not match its component, or have no effect on a device. Each
+    mistake has its place.
+
+    To do: correct each mistake, and start the job again.
+    """
+
+    name = "invalid-bag-job"
+    code = -0x5330
+    status = "INVALID_ARGUMENT"
+
+
+class BagJobExistsError(ClaraedgeError):
+    """A bag job of this component has the same name, and has not ended.
+
+    To do: use the job that the message names, stop it first, or give another name.
+    """
+
+    name = "bag-job-exists"
+    code = -0x5331
+    status = "ALREADY_EXISTS"
+
+
+class BagJobNotFoundError(ClaraedgeError):
+    """No bag job has this id.
+
+    To do: find the id with `claraedge list bag-jobs`.
+    """
+
+    name = "bag-job-not-found"
+    code = -0x5332
+    status = "NOT_FOUND"
+
+
+class BagJobFailedError(ClaraedgeError):
+    """The container that records the topics could not be started, or has failed; the message
+    contains the reason.
+
+    To do: read the log that the message names; use an image that has `rosbag`, and start the job
+    again.
+    """
+
+    name = "bag-job-failed"
+    code = -0x5333
+
+
+class BagNotFoundError(ClaraedgeError):
+    """No bag has this id.
+
+    To do: find the id with `claraedge list bags`.
+    """
+
+    name = "bag-not-found"
+    code = -0x5334
+    status = "NOT_FOUND"
+
+
+class BagNotReadyError(ClaraedgeError):
+    """The bag is not stored in its payload yet.
+
+    To do: wait until its status is Uploaded, then ask again.
+    """
+
+    name = "bag-not-ready"
+    code = -0x5335
+    status = "FAILED_PRECONDITION"

@@ -126,12 +126,12 @@ class LogReader:
 
     async def _own(self, wanted: LogRequest) -> AsyncIterator[Sequence[str]]:
         """Yields the lines of the job's own log."""
-        told, tail = 0, wanted.tail
+        count, tail = 0, wanted.tail
         while True:
             job = await self._job(wanted.job)
             lines = await self._history(wanted.job)
-            new = lines[told:]
-            told = len(lines)
+            new = lines[count:]
+            count = len(lines)
             if new:
                 yield new[-tail:] if tail else new
                 tail = 0

@@ -52,15 +52,15 @@ class Mistakes:
         if not self._found:
             return
         room = MAX_BYTES
-        told: list[str] = []
+        texts: list[str] = []
         for text in self._found:
             room -= len(text.encode("utf-8", "replace")) + 1
-            if told and room < 0:
+            if texts and room < 0:
                 break
-            told.append(text)
-        if more := len(self._found) - len(told) + self._more:
-            told.append(f"{more} more mistakes are not shown; correct the first ones")
-        raise InvalidManifestError(*told)
+            texts.append(text)
+        if more := len(self._found) - len(texts) + self._more:
+            texts.append(f"{more} more mistakes are not shown; correct the first ones")
+        raise InvalidManifestError(*texts)
 
     def _written(self, path: str) -> str:
         for place, written in self._places:

@@ -7,14 +7,16 @@ import secrets
 from collections.abc import Callable
 from typing import Literal
 
-IdKind = Literal["pkg", "plan", "comp", "exec", "dep", "inst", "route", "net"]
+IdKind = Literal[
+    "pkg", "plan", "comp", "exec", "dep", "inst", "route", "net", "bagjob", "bag"
+]  # fmt: skip
 
 #: Returns a new id of a kind; passed as a parameter wherever tests need to know the id beforehand.
 NewKindId = Callable[[IdKind], str]
 
 _LETTERS = "abcdefghijklmnopqrstuvwxyz"
 _LENGTH = 24
-_FORM = re.compile(rf"(pkg|plan|comp|exec|dep|inst|route|net)-[a-z]{{{_LENGTH}}}")
+_FORM = re.compile(rf"(pkg|plan|comp|exec|dep|inst|route|net|bagjob|bag)-[a-z]{{{_LENGTH}}}")
 
 
 def new_kind_id(kind: IdKind) -> str:

@@ -38,6 +38,7 @@ from claraedge.fs import files
 from claraedge.fs.removal import remove
 from claraedge.ids import NewId
 from claraedge.payloads import records
+from claraedge.payloads.links import Also, add_link
 from claraedge.payloads.lists import Lists
 from claraedge.payloads.model import Payload, PayloadFile, PayloadType
 from claraedge.payloads.names import folder_name, normalise
@@ -143,8 +144,15 @@ class Payloads:
             for payload, why in self._damaged.items()
         ]
 
-    async def create(self, entries: Mapping[str, str]) -> Payload:
-        """Creates an empty, reusable payload with this metadata. Raises InvalidMetadataError."""
+    async def create(
+        self,
+        entries: Mapping[str, str],
+        also: Callable[[Transaction, str], None] = lambda _tx, _payload: None,
+    ) -> Payload:
+        """Creates an empty, reusable payload with this metadata. Raises InvalidMetadataError.
+
+        `also` is called in the same transaction, with the id of the payload.
+        """
         checked = metadata.check(entries)
         payload = self._new_id()
         await in_thread(self.tree.make, payload)
@@ -152,6 +160,7 @@ class Payloads:
         def work(tx: Transaction) -> Payload:
             records.add(tx, payload, PayloadType.REUSABLE, self._clock.now())
             metadata.add(tx, payload, checked)
+            also(tx, payload)
             return records.get(tx, payload)
 
         try:
@@ -402,6 +411,15 @@ class Payloads:
             )
             self._from_before.discard(payload)
             await in_cancellable_thread(self.tree.materialise, payload, inputs)
+
+    async def add_link(
+        self, payload: str, source: Path, name: str, *, key: str, also: Also
+    ) -> PayloadFile:
+        """Adds a file of this machine, as `links.add_link` does."""
+        changing = self._lists.changing
+        return await add_link(
+            self._database, self.tree, changing, payload, source, name, key=key, also=also
+        )
 
     async def upload(self, payload: str) -> Upload:
         """Opens an upload: `async with await payloads.upload(id) as upload`.

@@ -42,6 +42,11 @@ LABEL_DEPLOYMENTS = "io.claraedge.deployments"
 LABEL_DEPLOYMENT = "io.claraedge.deployment"
 LABEL_EXECUTABLE = "io.claraedge.executable"
 LABEL_EXECUTABLE_NAME = "io.claraedge.executable-name"
+#: Labels of the containers that record ROS bags: the owning instance, the job, and its name for
+#: people. They carry LABEL_DEPLOYMENT as well.
+LABEL_BAGS = "io.claraedge.bags"
+LABEL_BAG_JOB = "io.claraedge.bag-job"
+LABEL_BAG_JOB_NAME = "io.claraedge.bag-job-name"
 #: A label that a runner sets: `ContainerSpec.joins`.
 LABEL_JOINS = "io.claraedge.joins"
 #: A label of every container: the name of its systemd slice, and the number of out-of-memory kills
@@ -65,6 +70,9 @@ LABELS = (
     LABEL_DEPLOYMENT,
     LABEL_EXECUTABLE,
     LABEL_EXECUTABLE_NAME,
+    LABEL_BAGS,
+    LABEL_BAG_JOB,
+    LABEL_BAG_JOB_NAME,
     LABEL_JOINS,
     LABEL_SLICE,
 )

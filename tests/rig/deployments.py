@@ -8,6 +8,10 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from claraedge.bags.bags import Bags
+from claraedge.bags.kind import BAGS
+from claraedge.bags.recorder import BagSite
+from claraedge.bags.storing import BagStore
 from claraedge.clock import Clock, SystemClock
 from claraedge.config import DeploymentsSettings
 from claraedge.deployments.deployments import Deployments, DeploymentView
@@ -22,6 +26,8 @@ from claraedge.images.images import Images
 from claraedge.packages import records
 from claraedge.packages.ids import new_kind_id
 from claraedge.packages.model import Component, Executable, Package, Plan, RestartPolicy
+from claraedge.payloads.payloads import Payloads
+from claraedge.payloads.tree import PayloadTree
 from claraedge.runner.protocol import Runner
 from claraedge.store.database import Database, Transaction
 from claraedge.supervised.allocations import Allocations
@@ -42,9 +48,13 @@ class DeploymentRig:
     allocations: Allocations
     deployments: Deployments
     site: Site
+    bags: Bags
+    payloads: Payloads
     packages: dict[str, Package] = field(default_factory=dict)
     free_memory: int | None = None
     gpus: tuple[str, ...] = ()
+    blocked: list[str | None] = field(default_factory=lambda: [None])
+    """Why nothing new may be stored now."""
 
     async def deploy(self, name: str, package: Package, **more: object) -> DeploymentView:
         request = DeploymentRequest(name=name, package=package.id, **more)  # type: ignore[arg-type]
@@ -104,6 +114,12 @@ def _add(tx: Transaction, packages: Sequence[Package]) -> None:
             records.add(tx, each)
 
 
+async def _run(deployments: Deployments, bags: Bags) -> None:
+    async with asyncio.TaskGroup() as group:
+        group.create_task(deployments.run())
+        group.create_task(bags.run())
+
+
 @asynccontextmanager
 async def deployment_rig(
     state: Path,
@@ -126,6 +142,7 @@ async def deployment_rig(
     settings = settings or DeploymentsSettings(up_seconds=0.1)
     known = {package.id: package for package in packages}
     clock = clock or SystemClock()
+    blocked: list[str | None] = [None]
 
     async def find(text: str) -> Package:
         if text not in known:
@@ -146,6 +163,30 @@ async def deployment_rig(
 
         allocations = Allocations(grant)
         images = Images(runner)
+        payloads = Payloads(database, PayloadTree(state), clock, new_id, runner.reclaim)
+        await payloads.prepare()
+        bags = Bags(
+            BagSite(
+                store=BagStore(
+                    database, payloads, clock, new_kind_id, runner, state / "deployments" / "bags"
+                ),
+                workshop=Workshop(
+                    runner,
+                    new_id,
+                    kind=BAGS,
+                    folder=state / "deployments",
+                    instance=instance,
+                    grace=grace,
+                    why_unusable=images.why_unusable,
+                    on_left=lambda: bags.expect_orphans(),
+                ),
+                allocations=allocations,
+                clock=clock,
+                up_seconds=settings.up_seconds,
+            ),
+            new_kind_id,
+            lambda: blocked[0],
+        )
         site = Site(
             database=database,
             images=images,
@@ -166,6 +207,7 @@ async def deployment_rig(
             settings=settings,
             unstated_memory=UNSTATED,
             device={"RIO_DEVICE_ID": "d"},
+            sidecars=bags,
         )
         facts = DeviceFacts(
             architecture="amd64",
@@ -175,11 +217,23 @@ async def deployment_rig(
             unstated_memory=UNSTATED,
         )
         deployments = Deployments(site, find, lambda: facts, new_kind_id)
+        await bags.prepare()
         await deployments.prepare()
-        running = asyncio.create_task(deployments.run())
+        running = asyncio.create_task(_run(deployments, bags))
         try:
             yield DeploymentRig(
-                state, runner, database, allocations, deployments, site, known, memory, gpus
+                state,
+                runner,
+                database,
+                allocations,
+                deployments,
+                site,
+                bags,
+                payloads,
+                known,
+                memory,
+                gpus,
+                blocked,
             )
         finally:
             running.cancel()

@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 
 from google.protobuf.timestamp_pb2 import Timestamp
 
+from claraedge.api.packages.bags import bag_job_definition
 from claraedge.blocking import in_thread
 from claraedge.deployments.deployments import Deployments, DeploymentView
 from claraedge.deployments.device import DeviceView
@@ -135,6 +136,9 @@ def _component(settings: wire.ComponentSettings) -> ComponentRequest:
             for m in settings.mounts
         ),
         routes=dict(settings.routes),
+        bag_jobs=tuple(map(bag_job_definition, settings.bag_jobs.jobs))
+        if settings.HasField("bag_jobs")
+        else None,
     )
 
 

@@ -66,6 +66,10 @@ class DeploymentContainers:
         holder = self._holders.get(component)
         return None if holder is None else holder.container
 
+    def holder(self, component: str) -> Holder:
+        """Returns the holder of a component's network. Call it after `connect`."""
+        return self._holders[component]
+
     # --- the life ------------------------------------------------------------------------------
 
     def adopt(self, present: Mapping[str, Container]) -> bool:

@@ -30,6 +30,7 @@ from claraedge.deployments.running.faults import fault_of
 from claraedge.deployments.running.networks import places
 from claraedge.deployments.running.recipes import Given, divided, of_executable
 from claraedge.deployments.running.recording import Recorded
+from claraedge.deployments.running.sidecars import ComponentPlace
 from claraedge.deployments.running.site import Site
 from claraedge.errors import (
     ClaraedgeError,
@@ -171,6 +172,7 @@ class LiveDeployment:
         await self.containers.up()
         self.waits_for = ""
         await self.recorded.set_started()
+        self._begin_sidecars()
         _log.info("deployment started", extra={"deployment": self.id})
 
     async def _resume(self) -> None:
@@ -180,6 +182,7 @@ class LiveDeployment:
         await self._patiently(self._connect, always=True)
         await self._patiently(self._begin, always=True)
         self.waits_for = ""
+        self._begin_sidecars()
 
     async def _find_images(self) -> None:
         """Finds or pulls the images of all executables that are not over, and records them."""
@@ -240,6 +243,22 @@ class LiveDeployment:
                 await self.containers.begin(component, executable, recipe, was_up=record.was_up)
         self.containers.all_begun()
 
+    def _begin_sidecars(self) -> None:
+        """Reports to its sidecars that its executables run."""
+        places = {}
+        for component in self.deployment.plan.components:
+            places[component.id] = ComponentPlace(
+                component=component,
+                holder=self.containers.holder(component.id),
+                images={e.id: self.recorded.of(e.id).image for e in component.executables},
+                environment=self._environment(component),
+            )
+        self._site.sidecars.begun(self.id, places)
+
+    def _environment(self, component: DeployedComponent) -> Mapping[str, str]:
+        site = self._site
+        return environment(component, self._links, site.settings.variables, site.device)
+
     async def _recipe(
         self, component: DeployedComponent, executable: DeployedExecutable, image: str
     ) -> Recipe:
@@ -254,7 +273,7 @@ class LiveDeployment:
             raise DeploymentFailedError(f"{text}; it cannot be mounted") from error
         given = Given(
             image=image,
-            environment=environment(component, self._links, site.settings.variables, site.device),
+            environment=self._environment(component),
             gpus=self.recorded.of(executable.id).gpus,
             memory=memory_of(executable, site.unstated_memory),
             folders=folders,
@@ -284,6 +303,7 @@ class LiveDeployment:
             await self.recorded.set_plan(old, DeploymentPhase.FAILED_TO_UPDATE, self._fault(error))
             return
         await self.recorded.set_plan(plan, DeploymentPhase.SUCCEEDED)
+        self._begin_sidecars()
         _log.info("deployment updated", extra={"deployment": self.id})
 
     async def _change(self, component: DeployedComponent, executable: DeployedExecutable) -> None:
@@ -304,6 +324,8 @@ class LiveDeployment:
 
     async def _end(self) -> None:
         """Ends all executables, and removes all that there is of them."""
+        self.waits_for = "the end of its bag jobs"
+        await self._site.sidecars.end(self.id)
         self.waits_for = "the end of its containers"
         await self.containers.end()
         await self._patiently(self._remove_all, always=True)

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from claraedge.clock import Clock
 from claraedge.config import DeploymentsSettings
 from claraedge.deployments.running.networks import DeploymentNetworks
+from claraedge.deployments.running.sidecars import Sidecars
 from claraedge.deployments.running.volumes import DeploymentVolumes
 from claraedge.images.images import Images
 from claraedge.store.database import Database
@@ -31,3 +32,4 @@ class Site:
     """Megabytes that are reserved for an executable that states none."""
     device: Mapping[str, str]
     """Environment variables that say where an executable runs."""
+    sidecars: Sidecars

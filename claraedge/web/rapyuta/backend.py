@@ -24,11 +24,12 @@ def _service(name: str) -> str:
 
 
 class Backend:
-    """Makes calls of Packages, Deployments and Devices."""
+    """Makes calls of Packages, Deployments, Routes and Devices."""
 
     def __init__(self, methods: Mapping[str, Method], upstream: Upstream) -> None:
         self.packages = Calls(_service("Packages"), methods, upstream)
         self.deployments = Calls(_service("Deployments"), methods, upstream)
+        self.routes = Calls(_service("Routes"), methods, upstream)
         self.devices = Calls(_service("Devices"), methods, upstream)
 
     def for_request(self, request: Request, reply: Reply) -> Conversation:
@@ -52,6 +53,11 @@ class Conversation:
     async def deployments(self, method: str, message: Message, kind: type[M]) -> M:
         """Calls a method of Deployments."""
         calls = self._backend.deployments
+        return await calls.one(method, message, kind, self._request, self._reply)
+
+    async def routes(self, method: str, message: Message, kind: type[M]) -> M:
+        """Calls a method of Routes."""
+        calls = self._backend.routes
         return await calls.one(method, message, kind, self._request, self._reply)
 
     async def package(self, id_: str) -> packages_pb2.Package:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 from asyncio import Semaphore
 from collections.abc import Iterable
 
+from claraedge.web.http.body import MessagePlace
 from claraedge.web.http.failures import invalid
 from claraedge.web.http.reply import Reply
 from claraedge.web.http.request import Request
@@ -36,14 +38,14 @@ class Catalogue:
 
     async def _add(self, request: Request, reply: Reply) -> None:
         query_fields(request)
-        body = await content(request, self._places)
-        try:
-            manifest = body.decode()
-        except UnicodeDecodeError:
-            raise invalid("the manifest is not UTF-8; save it as UTF-8") from None
         call = self._backend.for_request(request, reply)
-        message = wire.CreatePackageRequest(manifest=manifest)
-        package = await call.packages("Create", message, wire.Package)
+        with contextlib.closing(MessagePlace(self._places)) as place:
+            body = await content(request, place)
+            try:
+                message = wire.CreatePackageRequest(manifest=body.decode())
+            except UnicodeDecodeError:
+                raise invalid("the manifest is not UTF-8; save it as UTF-8") from None
+            package = await call.packages("Create", message, wire.Package)
         await call.answer(objects.created(package))
 
     async def _list(self, request: Request, reply: Reply) -> None:

@@ -6,8 +6,8 @@ import json
 from collections.abc import Iterable, Mapping
 
 from claraedge.web.http.failures import excerpt, invalid
-from claraedge.web.rapyuta.refusals import DISKS, NETWORKS, ROS_BAGS, STATIC_ROUTES, refusal
-from claraedge.web.rapyuta.requests import deployment_id
+from claraedge.web.rapyuta.refusals import DISKS, NETWORKS, ROS_BAGS, refusal
+from claraedge.web.rapyuta.requests import deployment_id, route_id
 from claraedge.web.rapyuta.values.bodies import (
     ComponentContext,
     ProvisionBody,
@@ -44,8 +44,6 @@ def check_supported(body: ProvisionBody) -> None:
         if dependency.config:
             raise refusal(NETWORKS if "NETWORK_INTERFACE" in dependency.config else DISKS)
     for component in context.component_context.values():
-        if component.static_route_config:
-            raise refusal(STATIC_ROUTES)
         if component.ros_bag_job_defs:
             raise refusal(ROS_BAGS)
 
@@ -73,6 +71,8 @@ def create_request(
         context = body.context.component_context.get(id_)
         if context is not None:
             settings.restart_policy = _policy(id_, context)
+            for endpoint, route in context.static_route_config.items():
+                settings.routes[endpoint] = route_id(route)
     for disk in body.context.disk_mount_info:
         for executable, mount in disk.config.mount_paths.items():
             found[disk.applicable_component_id].mounts.add(

@@ -17,11 +17,6 @@ from claraedge.web.http.router import Route
 _METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE")
 _DEVICES = "/api/device-manager/v0"
 
-STATIC_ROUTES = (
-    "this version of claraedge has no static routes, since its HTTP front leads to no deployment;"
-    " let the client be a deployment on this device that depends on the other"
-    " (add_dependent_deployment), and gets its address"
-)
 NETWORKS = (
     "this version of claraedge has no routed and no native networks, since a device has no cloud to"
     " route to; programs of one component reach each other at localhost, and a deployment gets the"
@@ -38,7 +33,6 @@ DISKS = (
 )
 #: Templates of paths by what is said about them.
 REFUSED: Mapping[str, Sequence[str]] = {
-    STATIC_ROUTES: ["/api/staticroute/{path=**}"],
     NETWORKS: [
         "/nativenetwork",
         "/nativenetwork/{path=**}",

@@ -11,16 +11,19 @@ from typing import TypeVar
 import msgspec
 
 from claraedge.decoding import decode_json
-from claraedge.errors import DeploymentNotFoundError, PackageNotFoundError
+from claraedge.errors import DeploymentNotFoundError, PackageNotFoundError, RouteNotFoundError
 from claraedge.web.http.body import MessagePlace
 from claraedge.web.http.failures import excerpt, invalid, refused
 from claraedge.web.http.request import Request
-from claraedge.web.rpc.codecs import LIMIT, off_loop
+from claraedge.web.rpc.codecs import off_loop
 
 T = TypeVar("T")
 
 JSON = "application/json"
+#: Bytes of the largest body. A manifest has half of them, and decoded JSON is much larger.
+_LARGEST = 2 * 1024 * 1024
 _PACKAGE = re.compile(r"pkg-[a-z]{24}")
+_ROUTE = re.compile(r"route-[a-z]{24}")
 _DEPLOYMENT = re.compile(r"dep-[a-z]{24}")
 
 
@@ -72,24 +75,44 @@ def deployment_id(text: str) -> str:
     return text
 
 
-async def content(request: Request, places: Semaphore) -> bytes:
-    """Returns the body of a request that has JSON. Raises ClientGoneError, HttpError."""
+def route_id(text: str) -> str:
+    """Returns the id of a static route. Raises HttpError if it is none; as `package_id`."""
+    if not _ROUTE.fullmatch(text):
+        raise refused(
+            RouteNotFoundError(
+                f"{excerpt(text)!r} is no id of a static route: route- and 24 lower-case letters;"
+                " get_all_static_routes lists the ids"
+            )
+        )
+    return text
+
+
+async def content(request: Request, place: MessagePlace) -> bytes:
+    """Returns the body of a request that has JSON. Raises ClientGoneError, HttpError.
+
+    `place`: of the request among those that keep a large body; close it when the body is not kept
+    any more.
+    """
     if request.headers.get("content-encoding") not in (None, "identity"):
         raise invalid("the body has a Content-Encoding; send it as it is", 415)
     kind = request.headers.content_type
     if kind != JSON:
         raise invalid(f"the Content-Type is {excerpt(kind) or 'missing'}; send {JSON}", 415)
-    with contextlib.closing(MessagePlace(places)) as place:
-        return await request.body.whole(LIMIT, place)
+    return await request.body.whole(_LARGEST, place)
 
 
 async def json_of(request: Request, places: Semaphore, kind: type[T]) -> T:
-    """Returns the JSON body of a request as a value of type `kind`. Raises as `content`."""
-    body = await content(request, places)
-    try:
-        return await off_loop(len(body), decode_json, body, kind)
-    except msgspec.MsgspecError as error:
-        raise invalid(
-            f"the body of {request.method} {excerpt(request.path)} is not what the SDK sends:"
-            f" {error}; correct that place"
-        ) from None
+    """Returns the JSON body of a request as a value of type `kind`.
+
+    `places`: of requests that keep a large body at the same time; more of them wait. Raises
+    ClientGoneError, HttpError.
+    """
+    with contextlib.closing(MessagePlace(places)) as place:
+        body = await content(request, place)
+        try:
+            return await off_loop(len(body), decode_json, body, kind)
+        except msgspec.MsgspecError as error:
+            raise invalid(
+                f"the body of {request.method} {excerpt(request.path)} is not what the SDK sends:"
+                f" {error}; correct that place"
+            ) from None

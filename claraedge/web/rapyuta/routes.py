@@ -11,6 +11,7 @@ from claraedge.web.rapyuta.backend import Backend
 from claraedge.web.rapyuta.catalogue import Catalogue
 from claraedge.web.rapyuta.deployments import DeploymentRoutes
 from claraedge.web.rapyuta.devices import DeviceRoutes
+from claraedge.web.rapyuta.static_routes import StaticRouteRoutes
 from claraedge.web.rpc.methods import Method
 from claraedge.web.rpc.upstream import Upstream
 
@@ -26,4 +27,5 @@ def routes_of(
     yield from Catalogue(backend, places).routes()
     yield from DeploymentRoutes(backend, places).routes()
     yield from DeviceRoutes(backend, places).routes()
+    yield from StaticRouteRoutes(backend, places).routes()
     yield from refusals.routes()

@@ -182,6 +182,7 @@ class Driver:
         self.dependencies()
         if NEW:
             self.update()
+        self.static_routes()
         self.not_here()
         self.end()
 
@@ -304,7 +305,6 @@ class Driver:
         return package.provision(name, configuration)
 
     def not_in_this_version(self) -> None:
-        route = StaticRoute(to_objdict({"guid": "route-1"}))
         routed = RoutedNetwork(to_objdict({"guid": "net-1", "runtime": "device"}))
         native = NativeNetwork("net", sdk.Runtime.DEVICE, sdk.ROSDistro.MELODIC, parameters=(
             NativeParameters(device=self.device, network_interface=self.interface)
@@ -318,7 +318,6 @@ class Driver:
             return lambda configuration: getattr(configuration, name)(*args)
 
         for name, package, change in (
-            ("add_static_route", plain, add("add_static_route", "main", "WEB", route)),
             ("add_routed_network", plain, add("add_routed_network", routed)),
             ("add_routed_networks", plain, add("add_routed_networks", [routed])),
             ("add_native_network", plain, add("add_native_network", native)),
@@ -488,6 +487,41 @@ class Driver:
         self.until_stopped(child)
         package.delete()
 
+    def static_routes(self) -> None:
+        client = self.client
+        assert client.get_static_route_by_name("front") is None
+        route = client.create_static_route("front")
+        assert route.urlPrefix == "front"
+        assert route.urlString.endswith("/routes/front/"), route.urlString
+        works("Client.create_static_route", "a path of this device, not a host name")
+        raised(errors.ConflictError, lambda: client.create_static_route("front"), route.guid)
+        raised(errors.BadRequestError, lambda: client.create_static_route("Front"), "lower-case")
+        (listed,) = client.get_all_static_routes()
+        assert listed.guid == route.guid
+        works("Client.get_all_static_routes")
+        assert client.get_static_route(route.guid).urlPrefix == "front"
+        works("Client.get_static_route")
+        found = client.get_static_route_by_name("front")
+        assert isinstance(found, StaticRoute)
+        works("Client.get_static_route_by_name")
+        endpoint = {"name": "WEB", "exposeExternally": True, "port": 80, "targetPort": 8080,
+                    "proto": "HTTP"}  # fmt: skip
+        package = created(client, "routed", cloudInfra={"replicas": 1, "endpoints": [endpoint]})
+        deployment = self.provision(
+            "routed", package, lambda one: one.add_static_route("main", "WEB", route)
+        )
+        works("ProvisionConfiguration.add_static_route")
+        raised(errors.ConflictError, found.delete, deployment.deploymentId)
+        assert deployment.deprovision() is True
+        self.until_stopped(deployment)
+        package.delete()
+        assert found.delete() is True
+        works("StaticRoute.delete")
+        second = client.create_static_route("second")
+        client.delete_static_route(second.guid)
+        works("Client.delete_static_route")
+        raised(errors.ResourceNotFoundError, lambda: client.get_static_route(route.guid))
+
     def until_stopped(self, deployment) -> None:
         until = time.monotonic() + 60
         while deployment.get_status().phase != "Deployment stopped":
@@ -525,9 +559,6 @@ class Driver:
 
     def not_here(self) -> None:
         client, device = self.client, self.device
-        refused("Client.create_static_route", lambda: client.create_static_route("front"))
-        refused("Client.get_all_static_routes", client.get_all_static_routes)
-        refused("Client.get_static_route", lambda: client.get_static_route("route-1"))
         refused("Client.get_all_routed_networks", client.get_all_routed_networks)
         refused(
             "Client.create_device_routed_network",

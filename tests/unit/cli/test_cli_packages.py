@@ -16,7 +16,7 @@ MANIFEST = """
 name: camera
 packageVersion: VERSION
 description: |
-  looks
+  sees
   around
 plans:
 - name: default
@@ -58,7 +58,7 @@ def test_a_package_from_its_manifest_to_its_end(home: Path, claraedge) -> None:
         for key in ("PLAN:", "COMPONENT:", "EXECUTABLE:")
     )
     assert lines[:3] == ["NAME: camera", "VERSION: v1", f"PACKAGE_ID: {first}"]
-    assert "DESCRIPTION: looks\\naround\\n" in lines
+    assert "DESCRIPTION: sees\\naround\\n" in lines
     assert (plan[0], plan[2]) == ("default", "singleton")
     assert (component[0], component[2:]) == (
         "front", ["device", "amd64", "restart", "ALWAYS", "ROS", "noetic"],

@@ -67,7 +67,7 @@ def test_a_tail_of_a_long_log_reads_its_end(logs: JobLogs) -> None:
         assert len(found) == 4000
 
 
-def test_the_part_that_was_left_out_is_told_and_what_follows_is_whole(logs: JobLogs) -> None:
+def test_the_part_that_was_left_out_is_named_and_what_follows_is_whole(logs: JobLogs) -> None:
     path = append(logs, b"".join(record(b"x" * 1000 + b"%d" % n) for n in range(1000)))
     with path.open("r+b") as file:
         punch(file.fileno(), BLOCK, 8 * BLOCK)

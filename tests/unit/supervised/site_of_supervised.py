@@ -96,7 +96,7 @@ class SupervisedSite:
         self.folder = folder
         self.runner = MemoryRunner()
         self.codes = asyncio.Queue[int]()
-        """Exit codes: the next container that runs or is started takes one and ends with it."""
+        """Exit codes: the next container that runs or is started ends with the next one."""
         self.image = self.runner.add_image("site/app:1", self._program).id
         self.keepers: dict[str, Keeper[SupervisedContainer]] = {}
         self.supervised: list[SupervisedContainer] = []

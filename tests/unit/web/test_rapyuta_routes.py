@@ -22,7 +22,7 @@ from claraedge.web.rapyuta.refusals import REFUSED
 from claraedge.web.server import HttpServer
 from tests.rig.certificates import free_port
 from tests.rig.packages_server import DEVICE, SERVICES, Shelf, packages_server
-from tests.unit.web.conftest import Answer, Client, no_routes
+from tests.unit.web.conftest import Answer, Client, Daemon, no_routes
 from tests.unit.web.test_tcp import TcpClient
 
 MANAGER = "/api/device-manager/v0"
@@ -457,6 +457,33 @@ async def test_a_page_of_another_site_changes_nothing(front: Front) -> None:
     assert front.shelf.packages == {}
 
 
+# --- with a whole daemon ------------------------------------------------------------------------
+
+
+async def test_the_daemon_names_the_broken_rule_of_a_deployment(http: Client) -> None:
+    front = Front(http, Shelf())
+    plans = copy.deepcopy(MANIFEST["plans"])
+    (component,) = plans[0]["components"]
+    del component["parameters"][0]["default"]
+    made = await front.package(plans=plans)
+    (device,) = (await front.get(f"{MANAGER}/devices/"))["response"]["data"]
+    body = json.loads(json.dumps(provision(made)).replace(DEVICE, device["uuid"]))
+    (id_,) = made["planIds"][0]["componentIds"]
+    without = {**body["parameters"], id_: {"device_id": device["uuid"]}}
+    mount = {"mountPaths": {"one": {"mountPath": "/data", "subPath": "../../etc"}}}
+    disk = {"diskResourceId": device["uuid"], "applicableComponentId": id_, "config": mount}
+    outside = {**body["context"], "diskMountInfo": [disk]}
+    for changed, part in (
+        ({"parameters": without}, "COLOUR: it has no default"),
+        ({"context": outside}, "`..`"),
+        ({"context": {**body["context"], "name": "a/b"}}, "name:"),
+        ({"parameters": {**body["parameters"], "comp-x": {"A": "b"}}}, "no component 'comp-x'"),
+    ):
+        status, text = await front.refusal("PUT", INSTANCE, {**body, **changed})
+        assert (status, part in text) == (400, True), text
+    assert await front.get("/deployment/list") == []
+
+
 # --- any request --------------------------------------------------------------------------------
 
 TEXTS = ["", "x", "\u0000", "é" * 50, "../..", "0", "null", "a" * 3000, DEVICE, "Succeeded"]
@@ -477,60 +504,92 @@ def mutated(rng: random.Random, value: Any) -> Any:
     return rng.choice([None, True, 0, -1, 1e300, 10**30, [], {}, [None], *TEXTS])
 
 
-async def test_no_request_ends_in_a_fault_of_the_device(front: Front) -> None:
-    rng = random.Random(15)
-    made = await front.package()
-    id_ = await front.deployed()
-    component = front.shelf.deployments[id_].components[0]
+def sensible(made: Any, id_: str, component: str, executable: str) -> list[tuple[str, str, Any]]:
+    """Requests that the SDK could send."""
+    changed = {"executables": [{"id": executable, "docker": "n:1"}]}
     update = {
         "deployment_id": id_,
-        "context": {
-            "component_context": {
-                component.id: {
-                    "component": {
-                        "executables": [{"id": component.executables[0].id, "docker": "n:1"}]
-                    }
-                }
-            }
-        },
+        "context": {"component_context": {component: {"component": changed}}},
     }
     selection = {
         "operator": "$or",
         "specs": {"operator": "$or", "args": [{"operator": "$in", "args": ["cpuarch", "a"]}]},
     }
-    requests: list[tuple[str, str, Any]] = [
+    mount = {"mountPaths": {"one": {"mountPath": "/data", "subPath": "a/b"}}}
+    context = {
+        "labels": [{"key": "a", "value": "b"}],
+        "dependentDeployments": [{"dependentDeploymentId": id_}],
+        "diskMountInfo": [
+            {"diskResourceId": DEVICE, "applicableComponentId": component, "config": mount}
+        ],
+        "component_context": {component: {"component_override": {"restart_policy": "no"}}},
+    }
+    return [
         ("POST", "/serviceclass/add", MANIFEST),
-        ("PUT", INSTANCE, provision(made)),
+        ("PUT", INSTANCE, provision(made, "second", **context)),
         ("PATCH", f"/v2/service_instances/{id_}", update),
         ("PUT", f"/v2/service_instances/{id_}/service_bindings/b", {"service_id": "a"}),
         ("POST", f"{MANAGER}/selection/query/", selection),
-        ("DELETE", "/api/staticroute/delete", {"guid": "x"}),
+        ("DELETE", "/nativenetwork", {"guid": "x"}),
         ("GET", f"/serviceclass/status?package_uid={made['packageId']}", None),
         ("GET", f"/deployment/list?package_uid={made['packageId']}&phase=Succeeded", None),
         ("GET", f"/serviceinstance/{id_}", None),
         ("GET", f"{MANAGER}/devices/{DEVICE}", None),
         ("DELETE", f"/v2/service_instances/{id_}?plan_id=a&service_id=b", None),
     ]
+
+
+async def fuzz(http: Client, requests: list[tuple[str, str, Any]], count: int) -> set[int]:
+    """Sends requests with mistakes, and returns the statuses of all answers."""
+    rng = random.Random(15)
     seen = set()
-    for _ in range(1500):
+    for _ in range(count):
         method, path, body = rng.choice(requests)
         if body is None or rng.random() < 0.1:
             at = rng.randrange(1, len(path))
             part = rng.choice(["%00", "%ff", "/", "?", "&", "=", "x", "%2F", "", "%C3%A9"])
             path = path[:at] + part + path[at + rng.randrange(3) :]
+        content, headers = b"", {}
         if body is not None:
-            body = mutated(rng, body)
+            content = _json(mutated(rng, body))
+            headers = {"Content_Type": "application/json"}
             if rng.random() < 0.1:
-                text = bytearray(_json(body))
+                text = bytearray(content)
                 text[rng.randrange(len(text))] = rng.randrange(256)
-                body = bytes(text)
-        answer = await front.http.ask(
-            method,
-            path,
-            b"" if body is None else body if isinstance(body, bytes) else _json(body),
-            **({} if body is None else {"Content_Type": "application/json"}),
-        )
-        assert answer.status < 500 or answer.status == 501, (method, path, body, answer.body)
+                content = bytes(text)
+        answer = await http.ask(method, path, content, **headers)
+        assert answer.status < 500 or answer.status == 501, (method, path, content, answer.body)
         assert answer.status != 204
         seen.add(answer.status)
-    assert {200, 400, 404, 501} <= seen
+    return seen
+
+
+async def test_no_request_ends_in_a_fault_of_the_routes(front: Front) -> None:
+    made = await front.package()
+    id_ = await front.deployed()
+    component = front.shelf.deployments[id_].components[0]
+    requests = sensible(made, id_, component.id, component.executables[0].id)
+    assert {200, 400, 404, 501} <= await fuzz(front.http, requests, 1500)
+
+
+async def test_no_request_ends_in_a_fault_of_the_device(daemon: Daemon, http: Client) -> None:
+    """The same with a whole daemon, which stores what is right, and starts it."""
+    headers = {"Content_Type": "application/json"}
+    made = (await http.ask("POST", "/serviceclass/add", _json(MANIFEST), **headers)).json
+    device = (await http.ask("GET", f"{MANAGER}/devices/")).json["response"]["data"][0]["uuid"]
+
+    def here(value: Any) -> Any:
+        return json.loads(json.dumps(value).replace(DEVICE, device))
+
+    answer = await http.ask("PUT", INSTANCE, _json(here(provision(made))), **headers)
+    assert answer.status == 200, answer.body
+    id_ = answer.json["operation"]
+    found = (await http.ask("GET", f"/serviceinstance/{id_}")).json["componentInfo"][0]
+    executable = found["executablesStatusInfo"][0]["id"]
+    requests = [
+        (method, path.replace(DEVICE, device), here(body))
+        for method, path, body in sensible(made, id_, found["componentID"], executable)
+    ]
+    assert {200, 400, 404, 501} <= await fuzz(http, requests, 1000)
+    assert (await http.ask("GET", "/health/ready")).status == 200
+    assert not daemon.ended.done()

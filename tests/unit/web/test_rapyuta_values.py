@@ -199,7 +199,7 @@ def test_a_value_becomes_the_text_of_a_variable(value: Any, text: str) -> None:
             "no routed and no native networks",
         ),
         ("context/dependentDeployments/0/config", {"mountPath": "/a"}, 501, "no disks of a cloud"),
-        ("context/component_context/MAIN/static_route_config", {"W": "r"}, 501, "static routes"),
+        ("context/component_context/MAIN/static_route_config", {"W": "r"}, 404, "'r' is no id"),
         ("context/component_context/MAIN/ros_bag_job_defs", [{"name": "b"}], 501, "no ROS bags"),
     ],
 )  # fmt: skip

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import json
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 from typing import Any
@@ -313,3 +314,46 @@ async def test_over_tcp_a_caller_shows_the_token_and_the_program_never_sees_it(
     )
     assert foreign.status == 403
     assert len(program.requests) == 1
+
+
+async def test_the_sdk_of_rapyuta_creates_lists_and_deletes_routes(http: Client) -> None:
+    missing = await http.ask("GET", "/api/staticroute/filter?urlPrefix=viewer")
+    assert missing.status == 404
+    made = (await http.post("/api/staticroute/create", {"urlPrefix": "viewer"})).json
+    assert made["urlPrefix"] == "viewer"
+    assert made["urlString"] == "http://localhost/routes/viewer/"
+    assert made["guid"] == made["ID"]
+    again = await http.post("/api/staticroute/create", {"urlPrefix": "viewer"})
+    assert (again.status, list(again.json)) == (409, ["error"])
+    for path in ("list", "filter?urlPrefix=viewer"):
+        assert (await http.ask("GET", f"/api/staticroute/{path}")).json == [made]
+    assert (await http.ask("GET", f"/api/staticroute/{made['guid']}/get")).json == made
+    named = await http.ask("GET", "/api/staticroute/viewer/get")
+    assert named.status == 404
+    package = (await http.post("/serviceclass/add", json.loads(MANIFEST))).json
+    device = (await http.ask("GET", "/v1/device")).json["id"]
+    component = package["planIds"][0]["componentIds"][0]
+    body = {
+        "service_id": package["packageId"],
+        "plan_id": package["planIds"][0]["planId"],
+        "context": {
+            "name": "one",
+            "component_context": {component: {"static_route_config": {"WEB": made["guid"]}}},
+        },
+        "parameters": {
+            "global": {"device_ids": [device]},
+            component: {"component_id": component, "device_id": device},
+        },
+    }
+    path, kind = "/v2/service_instances/instanceId", {"Content_Type": "application/json"}
+    answer = await http.ask("PUT", path, json.dumps(body).encode(), **kind)
+    assert answer.status == 200, answer.body
+    await until(http, "one", "SUCCEEDED")
+    assert (await http.ask("GET", "/routes/viewer/")).status == 200
+    delete = json.dumps({"guid": made["guid"]}).encode()
+    used = await http.ask("DELETE", "/api/staticroute/delete", delete, **kind)
+    assert used.status == 409
+    await http.ask("DELETE", "/v1/deployments/one")
+    await until(http, "one", "STOPPED")
+    gone = await http.ask("DELETE", "/api/staticroute/delete", delete, **kind)
+    assert (gone.status, gone.json) == (200, {"success": True})

@@ -69,7 +69,8 @@ class ComponentContext(_SdkPart, frozen=True, rename=None):
     """Settings of one component."""
 
     component_override: ComponentOverride = ComponentOverride()
-    static_route_config: Mapping[str, object] = {}
+    static_route_config: Mapping[str, str] = {}
+    """Name of an endpoint -> id of a static route."""
     ros_bag_job_defs: Sequence[object] = ()
 
 
@@ -137,6 +138,18 @@ class BindingBody(msgspec.Struct, frozen=True):
 
     service_id: str | None = None
     plan_id: str | None = None
+
+
+class NewRouteBody(msgspec.Struct, frozen=True, rename="camel", forbid_unknown_fields=True):
+    """The body of POST /api/staticroute/create."""
+
+    url_prefix: str
+
+
+class DeletedRouteBody(msgspec.Struct, frozen=True):
+    """The body of DELETE /api/staticroute/delete."""
+
+    guid: str
 
 
 class PropertyComparison(_SdkPart, frozen=True):

@@ -1,0 +1,282 @@
+"""The life of one bag job, from its start to the end of its record.
+
+A daemon that stops leaves the container running for the next one.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import Awaitable, Callable, Collection, Coroutine
+from dataclasses import dataclass, replace
+from typing import Any
+
+from claraedge.bags import records
+from claraedge.bags.model import BagJob, BagJobStatus, BagJobView
+from claraedge.bags.recipes import MEMORY, Recording, recipe_of
+from claraedge.bags.storing import BagStore
+from claraedge.bugs import known
+from claraedge.clock import Clock
+from claraedge.deployments.running.sidecars import ComponentPlace
+from claraedge.errors import ClaraedgeError
+from claraedge.packages.bag_jobs import BagUpload
+from claraedge.supervised.allocations import Allocations, Claim
+from claraedge.supervised.container import SupervisedContainer
+from claraedge.supervised.keeper import Keeper, stays_up
+from claraedge.supervised.workshop import Found, Workshop
+from claraedge.waiting.backoff import Backoff
+
+_log = logging.getLogger(__name__)
+
+#: Seconds between two searches for bags that were closed, while a job records continuously: its
+#: container does not report them.
+_SEARCH = 5.0
+#: Pauses in seconds after an error in storing.
+_PAUSES = (1.0, 60.0)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BagSite:
+    """The parts of the daemon that bag jobs use."""
+
+    store: BagStore
+    workshop: Workshop
+    allocations: Allocations
+    clock: Clock
+    up_seconds: float
+    """Seconds that a container has to run until it is up."""
+
+
+class BagRecorder:
+    """A job that has not ended."""
+
+    def __init__(self, site: BagSite, job: BagJob, found: Found | None) -> None:
+        """`found`: its container from before this start of the daemon."""
+        self.job = job
+        self.silent = asyncio.Event()
+        """Set once no container of it exists."""
+        self._site = site
+        self._found = found
+        self._place: ComponentPlace | None = None
+        self._supervised: SupervisedContainer | None = None
+        self._waits_for = "its deployment"
+        self._news = asyncio.Event()
+        if found is not None and job.wanted:
+            site.allocations.adopt(job.id, Claim(memory=MEMORY), ())
+
+    # --- for others ----------------------------------------------------------------------------
+
+    def view(self) -> BagJobView:
+        """Returns the job as it is at this moment."""
+        supervised, status = self._supervised, BagJobStatus.STARTING
+        reason = self._site.allocations.waits_for(self.job.id) or self._waits_for
+        if not self.job.wanted:
+            status = BagJobStatus.STOPPING
+        elif supervised is not None and supervised.fit:
+            status = BagJobStatus.RUNNING
+        elif supervised is not None:
+            reason = supervised.reason or reason
+        return BagJobView(job=self.job, status=status, reason=reason)
+
+    def names(self) -> Collection[str]:
+        """Returns the ids and names of its container, also while it is being created."""
+        supervised = self._supervised
+        found = {self._found.container} if self._found is not None else set()
+        if supervised is not None:
+            found |= {word for word in (supervised.container, supervised.making) if word}
+        return found
+
+    def place(self, place: ComponentPlace) -> None:
+        """Makes it record in the network of its component, which runs."""
+        self._place = place
+        self._news.set()
+
+    def stop(self) -> None:
+        """Makes it end. Call after that was recorded."""
+        self.job = replace(self.job, wanted=False)
+        if self._supervised is not None:
+            self._supervised.dismiss()
+        self._news.set()
+
+    def change(self, job: BagJob) -> None:
+        """Applies another definition. Call after that was recorded."""
+        self.job = replace(self.job, definition=job.definition)
+        if self._supervised is not None:
+            self._supervised.notify()
+
+    # --- the life ------------------------------------------------------------------------------
+
+    async def run(self) -> None:
+        """Records until it is to stop, stores the bags, and records the end.
+
+        When it is cancelled, its container keeps running.
+        """
+        try:
+            over, reason = await self._record()
+            self.job = replace(self.job, wanted=False)
+            self._waits_for = "its bags are stored"
+            self._site.allocations.release(self.job.id)
+            self.silent.set()
+            id_, database = self.job.id, self._site.store.database
+            await self._patiently(lambda: database.write(lambda tx: records.set_unwanted(tx, id_)))
+            if self.job.definition.upload is not BagUpload.ON_DEMAND:
+                await self._patiently(lambda: self._site.store.collect(id_, ended=True))
+            await self._site.store.tidy(id_)
+            now = self._site.clock.now()
+            await self._patiently(
+                lambda: database.write(lambda tx: records.set_over(tx, id_, over, reason, now))
+            )
+        finally:
+            await self._abandon()
+            self._site.allocations.release(self.job.id)
+
+    async def _record(self) -> tuple[BagJobStatus, str]:
+        """Returns how the job has ended, and why, once no container of it exists."""
+        if self.job.wanted:
+            await self._unless_stopped(self._prepare())
+        supervised = self._supervise()
+        if supervised is None:
+            return BagJobStatus.STOPPED, ""
+        assert supervised.task is not None, "its keeper has begun"
+        while not supervised.task.done():
+            news = supervised.news
+            if supervised.fit:
+                self._waits_for = ""
+                await self._note_up()
+            if supervised.wanted and self.job.definition.upload is BagUpload.CONTINUOUS:
+                await self._store_closed()
+            waiting = asyncio.ensure_future(news.wait())
+            searches = self.job.definition.upload is BagUpload.CONTINUOUS and supervised.fit
+            try:
+                await asyncio.wait(
+                    {supervised.task, waiting},
+                    timeout=_SEARCH if searches else None,
+                    return_when=asyncio.FIRST_COMPLETED,
+                )
+            finally:
+                waiting.cancel()
+        if isinstance(bug := supervised.task.exception(), Exception):
+            return BagJobStatus.ERROR, str(known(bug, supervised.name))
+        if supervised.failure is not None and supervised.wanted:
+            return BagJobStatus.ERROR, str(supervised.failure)
+        return BagJobStatus.STOPPED, supervised.rested or ""
+
+    async def _prepare(self) -> None:
+        """Waits for its deployment and for memory, and creates its payload."""
+        while self._place is None:
+            self._news.clear()
+            await self._news.wait()
+        self._waits_for = "its payload"
+        await self._patiently(lambda: self._site.store.payload_of(self.job.id))
+        self._waits_for = "memory"
+        await self._site.allocations.acquire(self.job.id, Claim(memory=MEMORY))
+        self._waits_for = "the start of its container"
+
+    def _supervise(self) -> SupervisedContainer | None:
+        """Starts the keeper of its container; None if there is none, and none is wanted."""
+        site, job, place = self._site, self.job, self._place
+        recipe, holder = None, None
+        if job.wanted:
+            assert place is not None, "it waited for that"
+            holder = place.holder
+            recipe = recipe_of(
+                job,
+                image=place.images[job.definition.executable],
+                environment=place.environment,
+                folder=site.store.folder(job.id).recording,
+            )
+        elif self._found is None:
+            return None
+        supervised = self._supervised = SupervisedContainer(
+            site.workshop,
+            job.id,
+            f"bag job {job.name}",
+            rule=Recording(),
+            start=site.up_seconds,
+            recipe=recipe,
+            found=self._found,
+            was_fit=job.was_up,
+            patient=True,
+            holder=holder,
+        )
+        keeper = Keeper(
+            supervised, BagJobOwner(), site.workshop, site.clock, fit=stays_up(site.up_seconds)
+        )
+        if not job.wanted:
+            supervised.dismiss()
+        keeper.begin()
+        return supervised
+
+    async def _note_up(self) -> None:
+        if not self.job.was_up:
+            self.job = replace(self.job, was_up=True)
+            with contextlib.suppress(ClaraedgeError):  # then it has another try, after a restart
+                await self._site.store.database.write(lambda tx: records.set_up(tx, self.job.id))
+
+    async def _store_closed(self) -> None:
+        """Stores the bags that were closed; what fails is tried again later."""
+        try:
+            await self._site.store.collect(self.job.id, ended=False)
+        except ClaraedgeError as error:
+            self._waits_for = str(error)
+
+    async def _patiently(self, work: Callable[[], Awaitable[object]]) -> None:
+        """Does work, and repeats it until it succeeds."""
+        pauses = Backoff(*_PAUSES)
+        while True:
+            try:
+                await work()
+            except (ClaraedgeError, OSError) as error:
+                self._waits_for = str(error)
+                extra = {"job": self.job.id, "reason": str(error)}
+                _log.warning("a bag job waits", extra=extra)
+                await asyncio.sleep(pauses.next())
+            else:
+                return
+
+    async def _unless_stopped(self, work: Coroutine[Any, Any, None]) -> None:
+        """Does work until it is done, or the job is to stop."""
+        task = asyncio.ensure_future(work)
+        try:
+            while not task.done() and self.job.wanted:
+                self._news.clear()
+                news = asyncio.ensure_future(self._news.wait())
+                try:
+                    await asyncio.wait({task, news}, return_when=asyncio.FIRST_COMPLETED)
+                finally:
+                    news.cancel()
+        finally:
+            if not task.done():
+                task.cancel()
+                await asyncio.wait({task})
+        if not task.cancelled():
+            task.result()
+
+    async def _abandon(self) -> None:
+        supervised = self._supervised
+        if supervised is not None and supervised.task is not None:
+            supervised.task.cancel()
+            await asyncio.gather(supervised.task, return_exceptions=True)
+
+
+class BagJobOwner:
+    """Needs no report of the keeper: the recorder follows its container."""
+
+    def closing(self, supervised: SupervisedContainer) -> None:
+        pass
+
+    def up(self, supervised: SupervisedContainer) -> None:
+        pass
+
+    def restarted(self, supervised: SupervisedContainer) -> None:
+        pass
+
+    async def rested(self, supervised: SupervisedContainer, text: str) -> None:
+        pass
+
+    async def lost(self, supervised: SupervisedContainer, error: ClaraedgeError) -> None:
+        pass
+
+    def ended(self, supervised: SupervisedContainer, task: asyncio.Task[None]) -> None:
+        pass

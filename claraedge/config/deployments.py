@@ -28,6 +28,9 @@ class DeploymentsSettings(Section, frozen=True, kw_only=True):
     """Other folders of this machine that deployments may mount, with all that is in them."""
     variables: dict[str, str] = msgspec.field(default_factory=dict)
     """Environment variables of all deployments on this device."""
+    ros_images: dict[str, str] = msgspec.field(default_factory=dict)
+    """ROS distribution -> name of the image whose `rosmaster` serves private networks of that
+    distribution."""
     labels: dict[str, str] = msgspec.field(default_factory=dict)
     """Labels of this device, which clients see."""
 
@@ -39,6 +42,12 @@ def mistakes_of(settings: DeploymentsSettings) -> list[str]:
         " digits and `_`"
         for name in settings.variables
         if not _VARIABLE.fullmatch(name)
+    ]
+    mistakes += [
+        f"deployments.ros_images.{distro}: give a distribution such as noetic, and the name of an"
+        " image that has its rosmaster"
+        for distro, image in settings.ros_images.items()
+        if not distro.isalpha() or not image.strip()
     ]
     for number, folder in enumerate(settings.host_folders):
         if not folder.is_absolute() or folder == Path("/") or ".." in folder.parts:

@@ -9,10 +9,13 @@ from claraedge.bags.bags import Bags
 from claraedge.bags.kind import BAGS, GRACE
 from claraedge.bags.recorder import BagSite
 from claraedge.bags.storing import BagStore
+from claraedge.config import Config
 from claraedge.daemon import device
 from claraedge.daemon.foundation import Foundation
 from claraedge.deployments.deployments import Deployments
-from claraedge.deployments.device import DeviceView, device_id, project_id, view
+from claraedge.deployments.device import DeviceView, device_id, interfaces, project_id, view
+from claraedge.deployments.networks.live import NetworkSite
+from claraedge.deployments.networks.networks import MASTERS, PrivateNetworks
 from claraedge.deployments.running.environment import device_variables
 from claraedge.deployments.running.kind import DEPLOYMENTS
 from claraedge.deployments.running.networks import DeploymentNetworks
@@ -30,18 +33,49 @@ from claraedge.supervised.allocations import Allocations
 from claraedge.supervised.workshop import Workshop
 
 
+def networks_of(
+    base: Foundation,
+    images: Images,
+    allocations: Allocations,
+    *,
+    on_left: Callable[[], None],
+) -> PrivateNetworks:
+    """Returns the private networks of this device. `on_left`: see `Workshop`."""
+    config = base.config
+    workshop = Workshop(
+        base.runner,
+        new_id,
+        kind=MASTERS,
+        folder=config.state_dir / "networks",
+        instance=base.instance,
+        grace=config.engine.grace_seconds,
+        why_unusable=images.why_unusable,
+        on_left=on_left,
+    )
+    site = NetworkSite(
+        workshop=workshop,
+        images=images,
+        allocations=allocations,
+        clock=base.clock,
+        ros_images=config.deployments.ros_images,
+        memory=_unstated(config),
+    )
+    return PrivateNetworks(base.database, site, interfaces, new_kind_id)
+
+
 def deployments_of(
     base: Foundation,
     images: Images,
     allocations: Allocations,
     packages: Packages,
     bags: Bags,
+    networks: PrivateNetworks,
     *,
     on_left: Callable[[], None],
 ) -> Deployments:
     """Returns the deployments of this device. `on_left`: see `Workshop`."""
     config, settings = base.config, base.config.deployments
-    unstated = memory(Requests(), Profile(config.engine.requests_profile)).reserved
+    unstated = _unstated(config)
     workshop = Workshop(
         base.runner,
         new_id,
@@ -58,6 +92,7 @@ def deployments_of(
         images=images,
         workshop=workshop,
         networks=DeploymentNetworks(base.runner, base.instance, outside=outside),
+        private_networks=networks,
         volumes=DeploymentVolumes(config.volumes_dir, settings.host_folders),
         allocations=allocations,
         clock=base.clock,
@@ -102,6 +137,11 @@ def bags_of(
         up_seconds=base.config.deployments.up_seconds,
     )
     return Bags(site, new_kind_id, blocked_by)
+
+
+def _unstated(config: Config) -> int:
+    """Returns the megabytes that are reserved for a container that states none."""
+    return memory(Requests(), Profile(config.engine.requests_profile)).reserved
 
 
 def device_view(base: Foundation) -> DeviceView:

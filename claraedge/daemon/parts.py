@@ -12,7 +12,7 @@ from claraedge.appliance.surroundings import Surroundings
 from claraedge.blocking import in_thread
 from claraedge.clock import boot_id
 from claraedge.daemon import device
-from claraedge.daemon.deploying import bags_of, deployments_of
+from claraedge.daemon.deploying import bags_of, deployments_of, networks_of
 from claraedge.daemon.disks import advised, disks
 from claraedge.daemon.foundation import Foundation
 from claraedge.delivery import records as delivery_records
@@ -133,6 +133,12 @@ class Parts:
         self.packages = Packages(
             database, clock, new_kind_id, in_use=deployment_records.live_of_package
         )
+        self.networks = networks_of(
+            base,
+            self.images,
+            self.allocations,
+            on_left=lambda: self.networks.expect_orphans(),
+        )
         self.routes = StaticRoutes(database, clock, new_kind_id)
         self.bags = bags_of(
             base,
@@ -148,6 +154,7 @@ class Parts:
             self.allocations,
             self.packages,
             self.bags,
+            self.networks,
             on_left=lambda: self.deployments.expect_orphans(),
         )
         trust = ClockTrust(database, clock)
@@ -234,6 +241,7 @@ class Parts:
         await self.payloads.prepare()
         await self.models.prepare()
         await self.bags.prepare()
+        await self.networks.prepare()
         await self.deployments.prepare()
         await self.services.prepare(await self.foundation.database.read(_running))
         await self.log_caps.prepare()
@@ -254,6 +262,7 @@ class Parts:
             "services": self.services.run,
             "bags": self.bags.run,
             "deployments": self.deployments.run,
+            "networks": self.networks.run,
             "engine": self.engine.run,
             "log caps": self.log_caps.run,
             "inbox": self.inbox.run,

@@ -24,6 +24,7 @@ from claraedge.api.monitor import MonitorServicer
 from claraedge.api.packages.bags import BagsServicer
 from claraedge.api.packages.catalogue import PackagesServicer
 from claraedge.api.packages.deployments import DeploymentsServicer, DevicesServicer
+from claraedge.api.packages.networks import NetworksServicer
 from claraedge.api.packages.routes import RoutesServicer
 from claraedge.api.payloads import PayloadsServicer
 from claraedge.api.pipelines import PipelineFilesServicer, PipelinesServicer
@@ -43,6 +44,7 @@ from claraedge.wire.claraedge.v1 import (
     events_pb2,
     files_pb2,
     logs_pb2,
+    networks_pb2,
     packages_pb2,
     pipeline_files_pb2,
     routes_pb2,
@@ -99,6 +101,7 @@ def servicers(parts: Parts, sampler: Sampler) -> Sequence[tuple[ServiceDescripto
         (_service(deployments_pb2, "Deployments"), DeploymentsServicer(parts.deployments)),
         (_service(bags_pb2, "Bags"), BagsServicer(parts.bags)),
         (_service(deployments_pb2, "Devices"), DevicesServicer(partial(device_view, base))),
+        (_service(networks_pb2, "Networks"), NetworksServicer(parts.networks)),
         (_service(routes_pb2, "Routes"), RoutesServicer(parts.routes)),
         (_service(events_pb2, "Events"), EventsServicer(parts.events, idle)),
     ]

@@ -1,4 +1,4 @@
-"""Checks which static routes lead to a deployment. Pure."""
+"""Checks which static routes lead to a deployment, and which networks it joins. Pure."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 from difflib import get_close_matches
 
 from claraedge.deployments.model import DeploymentPlan
+from claraedge.deployments.networks.model import PrivateNetwork
 from claraedge.packages.model import Component
 
 #: Protocols of endpoints that a static route can lead to. The HTTP front itself has the TLS.
@@ -61,6 +62,29 @@ def routed_twice(plan: DeploymentPlan) -> list[str]:
         for route, count in counts.items()
         if count > 1
     ]
+
+
+def networks_of(
+    texts: Iterable[str], known: Mapping[str, PrivateNetwork], mistakes: list[str]
+) -> tuple[str, ...]:
+    """Returns the ids of the networks that a deployment joins; adds the mistakes.
+
+    `texts`: ids or names. `known`: those that exist, by id or name.
+    """
+    found = {known[text].id: known[text] for text in texts if text in known}
+    mistakes += [
+        f"networks: no network has the id or name {text[:80]!r}; create it first"
+        " (`claraedge create network NAME`)"
+        for text in texts
+        if text not in known
+    ]
+    ros = [network.given.name for network in found.values() if network.given.distro]
+    if len(ros) > 1:
+        mistakes.append(
+            f"networks: {', '.join(ros)} have a ROS distribution each; a program has one ROS"
+            " master: give one of them"
+        )
+    return tuple(found)
 
 
 def close_name(name: str, known: Iterable[str]) -> str:

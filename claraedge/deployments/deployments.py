@@ -20,6 +20,7 @@ from functools import partial
 from claraedge.blocking import in_thread
 from claraedge.bugs import known
 from claraedge.deployments import records
+from claraedge.deployments.access import networks_of
 from claraedge.deployments.logs import follow, remove_logs, tail_of
 from claraedge.deployments.model import (
     DeployedExecutable,
@@ -30,6 +31,8 @@ from claraedge.deployments.model import (
     DeviceFacts,
     ExecutableChange,
 )
+from claraedge.deployments.networks import records as network_records
+from claraedge.deployments.networks.model import PrivateNetwork
 from claraedge.deployments.planning import changed, make_plan
 from claraedge.deployments.running.live import LiveDeployment
 from claraedge.deployments.running.reaching import Stream, reached
@@ -111,8 +114,12 @@ class Deployments:
         """
         package = await self._find_package(request.package)
         facts = await in_thread(self._facts)
-        routes = await self._site.database.read(partial(route_records.ids, texts=request.routes))
-        plan, made = make_plan(package, request, facts, lambda: self._new_id("inst"), routes)
+        routes, networks = await self._site.database.read(partial(_named, request=request))
+        mistakes: list[str] = []
+        joined = networks_of(request.networks, networks, mistakes)
+        plan, made = make_plan(
+            package, request, facts, lambda: self._new_id("inst"), routes, mistakes
+        )
         now = self._site.clock.now()
         id_ = self._new_id("dep")
 
@@ -131,6 +138,7 @@ class Deployments:
                 phase=DeploymentPhase.IN_PROGRESS,
                 labels=dict(request.labels),
                 dependencies=tuple(dict.fromkeys(needed)),
+                networks=joined,
                 created=now,
                 updated=now,
             )
@@ -387,6 +395,13 @@ class Deployments:
             for _, e in deployment.plan.executables()
         }
         return replace(view, last_lines=found)
+
+
+def _named(
+    tx: Transaction, request: DeploymentRequest
+) -> tuple[Mapping[str, str], Mapping[str, PrivateNetwork]]:
+    """Returns the routes (ids) and the networks that a request names, where they exist."""
+    return route_records.ids(tx, request.routes), network_records.known(tx, request.networks)
 
 
 def combined(statuses: Iterable[DeploymentStatus]) -> DeploymentStatus:

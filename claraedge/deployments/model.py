@@ -164,6 +164,8 @@ class Deployment:
     dependencies: tuple[str, ...] = ()
     used_by: tuple[str, ...] = ()
     """Ids of deployments that have not ended and depend on it."""
+    networks: tuple[str, ...] = ()
+    """Ids of the private networks that its components are on."""
     generation: int = 1
     created: float
     """Unix seconds."""
@@ -205,6 +207,8 @@ class DeploymentRequest:
     labels: Mapping[str, str] = field(default_factory=dict)
     dependencies: tuple[str, ...] = ()
     """Ids or names."""
+    networks: tuple[str, ...] = ()
+    """Ids or names of private networks."""
 
     @property
     def routes(self) -> frozenset[str]:

@@ -37,13 +37,15 @@ def make_plan(
     device: DeviceFacts,
     new_instance: Callable[[], str],
     routes: Mapping[str, str] | None = None,
+    mistakes: Sequence[str] = (),
 ) -> tuple[Plan, DeploymentPlan]:
     """Returns the plan of the package, and what the deployment consists of.
 
     `routes`: id or prefix of each static route that the request names and that exists -> its id.
+    `mistakes`: other ones of the request.
     Raises InvalidDeploymentError with one message for each mistake.
     """
-    mistakes = [*_of_name(request.name), *_of_labels(request.labels)]
+    mistakes = [*mistakes, *_of_name(request.name), *_of_labels(request.labels)]
     plan = package.plan(request.plan)
     if plan is None:
         raise InvalidDeploymentError(*mistakes, _no_plan(package, request.plan))

@@ -16,6 +16,7 @@ from claraedge.deployments.model import (
     ExecutableRecord,
     Fault,
 )
+from claraedge.deployments.networks import records as network_records
 from claraedge.errors import (
     DeploymentExistsError,
     DeploymentInUseError,
@@ -37,8 +38,8 @@ def add(tx: Transaction, deployment: Deployment, *, singleton: bool) -> None:
 
     `singleton`: whether its plan allows only one. Raises DeploymentExistsError if the name is used
     or the plan has a deployment already, DeploymentNotFoundError for a dependency,
-    DeploymentNotReadyError if a dependency does not run, and RouteInUseError if one of its routes
-    leads elsewhere.
+    DeploymentNotReadyError if a dependency does not run, RouteInUseError if one of its routes leads
+    elsewhere, and NetworkNotFoundError and NetworkLimitError for a network.
     """
     same = tx.row("live_deployment_of_name", name=deployment.name)
     if same is not None:
@@ -79,6 +80,8 @@ def add(tx: Transaction, deployment: Deployment, *, singleton: bool) -> None:
         tx.run(
             "add_deployment_dependency", deployment=deployment.id, position=position, needs=needed
         )
+    components = [component.id for component in deployment.plan.components]
+    network_records.join(tx, deployment.id, components, deployment.networks)
     for component in deployment.plan.components:
         route_records.use(tx, deployment.id, component.id, component.name, component.routes)
     for _, executable in deployment.plan.executables():
@@ -274,6 +277,7 @@ def _deployment(tx: Transaction, row: Row) -> Deployment:
         labels=decode_json(row["labels"], dict[str, str]),
         dependencies=tuple(r["needs"] for r in tx.rows("deployment_needs", deployment=id_)),
         used_by=tuple(r["id"] for r in tx.rows("live_dependents", needs=id_)),
+        networks=tuple(dict.fromkeys(m.network for m in network_records.memberships(tx, id_))),
         generation=row["generation"],
         created=row["created"],
         updated=row["updated"],

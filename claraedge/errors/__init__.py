@@ -26,8 +26,10 @@ from claraedge.errors.calls import (
 from claraedge.errors.containers import (
     ContainerError,
     DeviceError,
+    ModelNotReadyError,
     NetworkError,
     RunnerUnavailableError,
+    ServiceError,
 )
 from claraedge.errors.daemon import (
     AlreadyRunningError,
@@ -84,6 +86,14 @@ from claraedge.errors.models import (
     InvalidModelIdError,
     ModelNotFoundError,
 )
+from claraedge.errors.networks import (
+    InvalidNetworkError,
+    NetworkExistsError,
+    NetworkInUseError,
+    NetworkLimitError,
+    NetworkMasterError,
+    NetworkNotFoundError,
+)
 from claraedge.errors.payloads import (
     AmbiguousFileNameError,
     DamagedFileError,
@@ -121,7 +131,6 @@ from claraedge.errors.routes import (
     RouteNotReadyError,
     RouteTimeoutError,
 )
-from claraedge.errors.services import ModelNotReadyError, ServiceError
 from claraedge.errors.state import (
     BackupError,
     BrokenDiskError,
@@ -180,6 +189,7 @@ __all__ = [
     "InvalidMetadataError",
     "InvalidModelError",
     "InvalidModelIdError",
+    "InvalidNetworkError",
     "InvalidPayloadIdError",
     "InvalidPipelineIdError",
     "InvalidRequestError",
@@ -194,6 +204,11 @@ __all__ = [
     "ModelNotFoundError",
     "ModelNotReadyError",
     "NetworkError",
+    "NetworkExistsError",
+    "NetworkInUseError",
+    "NetworkLimitError",
+    "NetworkMasterError",
+    "NetworkNotFoundError",
     "NewerStateError",
     "NotSetAsideError",
     "NotSupportedError",

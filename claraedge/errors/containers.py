@@ -47,3 +47,24 @@ class RunnerUnavailableError(ClaraedgeError):
     name = "runner-unavailable"
     code = -0x5103
     status = "UNAVAILABLE"
+
+
+class ServiceError(ClaraedgeError):
+    """A service or the inference server that a job needs did not start, or ended; the message
+    contains the reason.
+
+    To do: read the log that the message names; correct the service, and create a new job.
+    """
+
+    name = "service"
+    code = -0x5105
+
+
+class ModelNotReadyError(ServiceError):
+    """The inference server did not load a model that a job needs; the message contains its reason.
+
+    To do: correct the model as the reason says, upload it again, and create a new job.
+    """
+
+    name = "model-not-ready"
+    code = -0x5106

@@ -13,7 +13,7 @@ class InvalidRouteError(ClaraedgeError):
     """
 
     name = "invalid-route"
-    code = -0x6200
+    code = -0x5320
     status = "INVALID_ARGUMENT"
 
 
@@ -24,7 +24,7 @@ class RouteExistsError(ClaraedgeError):
     """
 
     name = "route-exists"
-    code = -0x6201
+    code = -0x5321
     status = "ALREADY_EXISTS"
 
 
@@ -35,7 +35,7 @@ class RouteNotFoundError(ClaraedgeError):
     """
 
     name = "route-not-found"
-    code = -0x6202
+    code = -0x5322
     status = "NOT_FOUND"
 
 
@@ -47,7 +47,7 @@ class RouteInUseError(ClaraedgeError):
     """
 
     name = "route-in-use"
-    code = -0x6203
+    code = -0x5323
     status = "FAILED_PRECONDITION"
     http_status = 409
 
@@ -59,7 +59,7 @@ class RouteLimitError(ClaraedgeError):
     """
 
     name = "route-limit"
-    code = -0x6204
+    code = -0x5324
     status = "RESOURCE_EXHAUSTED"
 
 
@@ -72,7 +72,7 @@ class RouteNotReadyError(ClaraedgeError):
     """
 
     name = "route-not-ready"
-    code = -0x6205
+    code = -0x5325
     status = "UNAVAILABLE"
 
 
@@ -84,7 +84,7 @@ class RouteAnswerError(ClaraedgeError):
     """
 
     name = "route-answer"
-    code = -0x6206
+    code = -0x5326
     status = "UNAVAILABLE"
     http_status = 502
 
@@ -96,5 +96,5 @@ class RouteTimeoutError(ClaraedgeError):
     """
 
     name = "route-timeout"
-    code = -0x6207
+    code = -0x5327
     status = "DEADLINE_EXCEEDED"

@@ -47,6 +47,11 @@ LABEL_EXECUTABLE_NAME = "io.claraedge.executable-name"
 LABEL_BAGS = "io.claraedge.bags"
 LABEL_BAG_JOB = "io.claraedge.bag-job"
 LABEL_BAG_JOB_NAME = "io.claraedge.bag-job-name"
+#: Labels of private networks and their ROS masters: the owning instance, the network, and the
+#: master's name for people.
+LABEL_NETWORKS = "io.claraedge.networks"
+LABEL_NETWORK = "io.claraedge.network"
+LABEL_NETWORK_NAME = "io.claraedge.network-name"
 #: A label that a runner sets: `ContainerSpec.joins`.
 LABEL_JOINS = "io.claraedge.joins"
 #: A label of every container: the name of its systemd slice, and the number of out-of-memory kills
@@ -73,6 +78,9 @@ LABELS = (
     LABEL_BAGS,
     LABEL_BAG_JOB,
     LABEL_BAG_JOB_NAME,
+    LABEL_NETWORKS,
+    LABEL_NETWORK,
+    LABEL_NETWORK_NAME,
     LABEL_JOINS,
     LABEL_SLICE,
 )

@@ -17,8 +17,16 @@ def addresses(subnet: str | None, keys: Sequence[str]) -> dict[str, str]:
 
     Raises NetworkError if the network has no IPv4 addresses.
     """
+    return {each: address(subnet, place) for place, each in enumerate(sorted(keys))}
+
+
+def address(subnet: str | None, place: int) -> str:
+    """Returns an address on a network, counted from the end of its range.
+
+    Raises NetworkError if the network has no IPv4 addresses.
+    """
     try:
         last = ipaddress.IPv4Network(subnet or "").broadcast_address - _LAST
     except ValueError as error:
         raise NetworkError(f"Podman made a network without IPv4 addresses ({subnet})") from error
-    return {each: str(last - position) for position, each in enumerate(sorted(keys))}
+    return str(last - place)

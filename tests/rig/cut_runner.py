@@ -5,11 +5,10 @@ from __future__ import annotations
 import asyncio
 import inspect
 from collections.abc import Awaitable, Callable
-from typing import Any, cast
+from typing import Any
 
 from claraedge.errors import RunnerUnavailableError
 from claraedge.runner.memory.runner import MemoryRunner
-from claraedge.runner.protocol import Runner
 
 #: Calls that change something, and those that a decision depends on.
 STEPS = (
@@ -72,8 +71,3 @@ class CutRunner:
         if self._dies:
             await asyncio.Event().wait()
         raise RunnerUnavailableError(f"Podman died while it did {name}")
-
-
-def uncut(runner: Runner) -> Runner:
-    """Returns the runner without cuts: the calls of a test itself are no steps of the daemon."""
-    return cast(Runner, runner._runner) if isinstance(runner, CutRunner) else runner

@@ -16,6 +16,8 @@ from claraedge.clock import Clock, SystemClock
 from claraedge.config import DeploymentsSettings
 from claraedge.deployments.deployments import Deployments, DeploymentView
 from claraedge.deployments.model import DeploymentPhase, DeploymentRequest, DeviceFacts
+from claraedge.deployments.networks.live import NetworkSite
+from claraedge.deployments.networks.networks import MASTERS, PrivateNetworks
 from claraedge.deployments.running.kind import DEPLOYMENTS
 from claraedge.deployments.running.networks import DeploymentNetworks
 from claraedge.deployments.running.site import Site
@@ -114,8 +116,9 @@ def _add(tx: Transaction, packages: Sequence[Package]) -> None:
             records.add(tx, each)
 
 
-async def _run(deployments: Deployments, bags: Bags) -> None:
+async def _run(deployments: Deployments, bags: Bags, networks: PrivateNetworks) -> None:
     async with asyncio.TaskGroup() as group:
+        group.create_task(networks.run())
         group.create_task(deployments.run())
         group.create_task(bags.run())
 
@@ -187,6 +190,25 @@ async def deployment_rig(
             new_kind_id,
             lambda: blocked[0],
         )
+        masters = Workshop(
+            runner,
+            new_id,
+            kind=MASTERS,
+            folder=state / "networks",
+            instance=instance,
+            grace=grace,
+            why_unusable=images.why_unusable,
+            on_left=lambda: networks.expect_orphans(),
+        )
+        network_site = NetworkSite(
+            workshop=masters,
+            images=images,
+            allocations=allocations,
+            clock=clock,
+            ros_images=settings.ros_images,
+            memory=UNSTATED,
+        )
+        networks = PrivateNetworks(database, network_site, lambda: {"eth0"}, new_kind_id)
         site = Site(
             database=database,
             images=images,
@@ -200,6 +222,7 @@ async def deployment_rig(
                 why_unusable=images.why_unusable,
                 on_left=lambda: deployments.expect_orphans(),
             ),
+            private_networks=networks,
             networks=DeploymentNetworks(runner, instance, outside=settings.network == "outside"),
             volumes=DeploymentVolumes(state / "volumes", settings.host_folders),
             allocations=allocations,
@@ -217,9 +240,10 @@ async def deployment_rig(
             unstated_memory=UNSTATED,
         )
         deployments = Deployments(site, find, lambda: facts, new_kind_id)
+        await networks.prepare()
         await bags.prepare()
         await deployments.prepare()
-        running = asyncio.create_task(_run(deployments, bags))
+        running = asyncio.create_task(_run(deployments, bags, networks))
         try:
             yield DeploymentRig(
                 state,

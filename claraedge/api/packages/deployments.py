@@ -32,14 +32,14 @@ PHASES: Mapping[DeploymentPhase, wire.DeploymentPhase.ValueType] = {
     DeploymentPhase.STOPPED: wire.DEPLOYMENT_PHASE_STOPPED,
     DeploymentPhase.FAILED_TO_UPDATE: wire.DEPLOYMENT_PHASE_FAILED_TO_UPDATE,
 }
-_STATUSES: Mapping[DeploymentStatus, wire.DeploymentStatus.ValueType] = {
+STATUSES: Mapping[DeploymentStatus, wire.DeploymentStatus.ValueType] = {
     DeploymentStatus.UNKNOWN: wire.DEPLOYMENT_STATUS_UNKNOWN,
     DeploymentStatus.RUNNING: wire.DEPLOYMENT_STATUS_RUNNING,
     DeploymentStatus.PENDING: wire.DEPLOYMENT_STATUS_PENDING,
     DeploymentStatus.ERROR: wire.DEPLOYMENT_STATUS_ERROR,
     DeploymentStatus.STOPPED: wire.DEPLOYMENT_STATUS_STOPPED,
 }
-_POLICIES: Mapping[RestartPolicy, packages_pb2.RestartPolicy.ValueType] = {
+POLICIES: Mapping[RestartPolicy, packages_pb2.RestartPolicy.ValueType] = {
     RestartPolicy.ALWAYS: packages_pb2.RESTART_POLICY_ALWAYS,
     RestartPolicy.ON_FAILURE: packages_pb2.RESTART_POLICY_ON_FAILURE,
     RestartPolicy.NEVER: packages_pb2.RESTART_POLICY_NEVER,
@@ -63,6 +63,7 @@ class DeploymentsServicer:
             components=tuple(map(_component, request.components)),
             labels=dict(request.labels),
             dependencies=tuple(request.dependencies),
+            networks=tuple(request.networks),
         )
         return _deployment(await self._deployments.create(asked))
 
@@ -125,7 +126,7 @@ class DevicesServicer:
 
 
 def _component(settings: wire.ComponentSettings) -> ComponentRequest:
-    policies = {number: policy for policy, number in _POLICIES.items()}
+    policies = {number: policy for policy, number in POLICIES.items()}
     return ComponentRequest(
         component=settings.component,
         parameters=dict(settings.parameters),
@@ -153,11 +154,12 @@ def _deployment(view: DeploymentView) -> wire.Deployment:
         plan_id=found.plan_id,
         plan_name=found.plan_name,
         phase=PHASES[found.phase],
-        status=_STATUSES[view.status],
+        status=STATUSES[view.status],
         errors=[wire.DeploymentError(code=f.code, message=f.message) for f in found.faults],
         waits_for=view.waits_for,
         labels=found.labels,
         dependencies=found.dependencies,
+        networks=found.networks,
         used_by=found.used_by,
         components=[_deployed(component, view) for component in found.plan.components],
         generation=found.generation,
@@ -171,8 +173,8 @@ def _deployed(component: DeployedComponent, view: DeploymentView) -> wire.Deploy
     return wire.DeployedComponent(
         id=component.id,
         name=component.name,
-        status=_STATUSES[view.statuses[component.id]],
-        restart_policy=_POLICIES[component.restart],
+        status=STATUSES[view.statuses[component.id]],
+        restart_policy=POLICIES[component.restart],
         parameters=component.parameters,
         mounts=[
             wire.VolumeMount(executable=m.executable, mount_path=m.mount_path, sub_path=m.sub_path)
@@ -197,7 +199,7 @@ def _executables(
                 name=executable.name,
                 image=executable.image,
                 command=executable.command,
-                status=_STATUSES[view.statuses[executable.id]],
+                status=STATUSES[view.statuses[executable.id]],
                 restarts=record.restarts,
                 reason=record.reason,
                 last_lines=view.last_lines.get(executable.id, ()),

@@ -7,6 +7,7 @@ from collections.abc import Collection, Mapping
 
 from claraedge.bugs import known
 from claraedge.deployments.model import DeployedComponent, DeployedExecutable, DeploymentStatus
+from claraedge.deployments.rules import RULES
 from claraedge.deployments.running.recipes import key_of, of_holder
 from claraedge.deployments.running.recording import Recorded
 from claraedge.deployments.running.site import Site
@@ -18,14 +19,8 @@ from claraedge.supervised.container import SupervisedContainer
 from claraedge.supervised.holder import Holder
 from claraedge.supervised.keeper import Keeper, stays_up
 from claraedge.supervised.recipe import Recipe
-from claraedge.supervised.restarts import Always, Never, OnFailure, RestartRule
 from claraedge.supervised.workshop import read_found
 
-_RULES: Mapping[RestartPolicy, RestartRule] = {
-    RestartPolicy.ALWAYS: Always(),
-    RestartPolicy.ON_FAILURE: OnFailure(),
-    RestartPolicy.NEVER: Never(),
-}
 _GONE = "its container is gone after a restart of the machine, and its restart policy is never"
 
 
@@ -125,7 +120,7 @@ class DeploymentContainers:
             self._site.workshop,
             recipe.key,
             recipe.name,
-            rule=_RULES[component.restart],
+            rule=RULES[component.restart],
             start=self._site.settings.up_seconds,
             recipe=recipe,
             found=None if found is None else read_found(found),

@@ -23,6 +23,7 @@ from claraedge.deployments.model import (
     DeploymentPlan,
     Fault,
 )
+from claraedge.deployments.networks.model import Joined
 from claraedge.deployments.planning import claim_of, memory_of
 from claraedge.deployments.running.containers import DeploymentContainers
 from claraedge.deployments.running.environment import environment, links
@@ -65,6 +66,7 @@ class LiveDeployment:
         self._site = site
         self._changed = asyncio.Event()
         self._links: Mapping[str, str] = {}
+        self._joined: Mapping[str, Joined] = {}
 
     # --- for others ----------------------------------------------------------------------------
 
@@ -217,8 +219,10 @@ class LiveDeployment:
 
     async def _connect(self) -> None:
         """Creates the network, and the network namespace of each component."""
-        self.waits_for = "its network"
         site, plan = self._site, self.deployment.plan
+        self.waits_for = "the networks that it joins"
+        self._joined = await site.private_networks.joined(self.id)
+        self.waits_for = "its network"
         own = await site.networks.ensure(self.id)
         self.addresses = places(own, plan)
         reached = [(c, self.addresses[c.id]) for c in plan.components]
@@ -232,6 +236,8 @@ class LiveDeployment:
         self._links = links(reached)
         for component in plan.components:
             networks = {own.name: self.addresses[component.id], **parents}
+            if component.id in self._joined:
+                networks |= self._joined[component.id].addresses
             await self.containers.connect(component, networks)
 
     async def _begin(self) -> None:
@@ -256,8 +262,9 @@ class LiveDeployment:
         self._site.sidecars.begun(self.id, places)
 
     def _environment(self, component: DeployedComponent) -> Mapping[str, str]:
-        site = self._site
-        return environment(component, self._links, site.settings.variables, site.device)
+        site, joined = self._site, self._joined.get(component.id)
+        device = {**site.device, **(joined.variables if joined else {})}
+        return environment(component, self._links, site.settings.variables, device)
 
     async def _recipe(
         self, component: DeployedComponent, executable: DeployedExecutable, image: str

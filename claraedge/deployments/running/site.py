@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from claraedge.clock import Clock
 from claraedge.config import DeploymentsSettings
+from claraedge.deployments.networks.networks import PrivateNetworks
 from claraedge.deployments.running.networks import DeploymentNetworks
 from claraedge.deployments.running.sidecars import Sidecars
 from claraedge.deployments.running.volumes import DeploymentVolumes
@@ -24,6 +25,7 @@ class Site:
     images: Images
     workshop: Workshop
     networks: DeploymentNetworks
+    private_networks: PrivateNetworks
     volumes: DeploymentVolumes
     allocations: Allocations
     clock: Clock

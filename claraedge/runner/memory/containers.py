@@ -10,6 +10,7 @@ from claraedge.runner.memory.programs import Program, write_log
 from claraedge.runner.protocol import (
     LABEL_EXECUTABLE_NAME,
     LABEL_JOINS,
+    LABEL_NETWORK_NAME,
     LABEL_OPERATOR,
     LABEL_SERVICE_NAME,
     Container,
@@ -103,7 +104,7 @@ class MemoryContainer:
 
 def owner(spec: ContainerSpec) -> str:
     """Returns the operator's name; for a container that is kept running, the name of the service
-    or the executable.
+    or the executable, or of the network whose ROS master it is.
     """
-    names = (LABEL_OPERATOR, LABEL_SERVICE_NAME, LABEL_EXECUTABLE_NAME)
+    names = (LABEL_OPERATOR, LABEL_SERVICE_NAME, LABEL_EXECUTABLE_NAME, LABEL_NETWORK_NAME)
     return next((spec.labels[name] for name in names if spec.labels.get(name)), "")

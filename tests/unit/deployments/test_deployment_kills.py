@@ -15,7 +15,7 @@ from claraedge.runner.memory.runner import MemoryRunner
 from claraedge.runner.protocol import ContainerSpec
 from claraedge.runner.protocol import Phase as ContainerPhase
 from tests.campaign import CAMPAIGN
-from tests.rig.cut_runner import CutRunner, uncut
+from tests.rig.cut_runner import CutRunner
 from tests.rig.deployments import DeploymentRig, component, deployment_rig, executable, package
 from tests.rig.waiting import eventually
 
@@ -57,19 +57,19 @@ async def runs(rig: DeploymentRig, *, image: str) -> None:
     assert images == {"a": "serve:1", "b": image}
 
     async def three() -> bool:
-        found = await uncut(rig.runner).containers({})
+        found = await rig.runner.containers({})
         running = [c for c in found if c.phase is ContainerPhase.RUNNING]
         return len(found) == 3 and len(running) == 2
 
     await eventually(three, "two executables and the holder", details=lambda: view)
-    assert len(await uncut(rig.runner).networks({})) == 1
+    assert len(await rig.runner.networks({})) == 1
 
 
 async def is_gone(rig: DeploymentRig) -> None:
     await rig.until_phase("one", DeploymentPhase.STOPPED)
 
     async def nothing() -> bool:
-        return not await uncut(rig.runner).containers({}) and not await uncut(rig.runner).networks({})
+        return not await rig.runner.containers({}) and not await rig.runner.networks({})
 
     await eventually(nothing, "nothing is left")
     assert rig.allocations.allocated().memory == 0

@@ -1,0 +1,1 @@
+"""Named private networks of this device, which components of several deployments join."""

@@ -61,8 +61,16 @@ wait "$pid"
 """
 
 
-def recipe_of(job: BagJob, *, image: str, environment: Mapping[str, str], folder: Path) -> Recipe:
-    """Returns the recipe of the container of a job. `folder`: where its bags are written."""
+def recipe_of(
+    job: BagJob, *, image: str, environment: Mapping[str, str], address: str, folder: Path
+) -> Recipe:
+    """Returns the recipe of the container of a job. `folder`: where its bags are written.
+
+    `address`: of its component; empty: it has none.
+    """
+    more = {"ROS_HOME": "/tmp"}  # noqa: S108 - in the container, where only that can be written to
+    if address and not {"ROS_IP", "ROS_HOSTNAME"} & environment.keys():
+        more["ROS_IP"] = address  # nobody else knows the host name of this container
     prefix = f"{FOLDER}/{re.sub(r'[^A-Za-z0-9_-]', '_', job.name)}"
     return Recipe(
         key=job.id,
@@ -72,8 +80,7 @@ def recipe_of(job: BagJob, *, image: str, environment: Mapping[str, str], folder
             image=image,
             entrypoint=("/bin/sh", "-c", _SCRIPT, "record"),
             command=arguments(job.definition.record, prefix, buffer=_BUFFER),
-            # ROS writes its logs there: the rest of the container cannot be written to.
-            environment={"ROS_HOME": "/tmp", **environment},  # noqa: S108 - in the container
+            environment={**more, **environment},
             mounts=(BindMount(source=folder, target=FOLDER, read_only=False),),
             log_path=UNNAMED,
             memory=MEMORY << 20,

@@ -184,6 +184,7 @@ class BagRecorder:
                 job,
                 image=place.images[job.definition.executable],
                 environment=place.environment,
+                address=next(iter(place.holder.networks.values()), ""),
                 folder=site.store.folder(job.id).recording,
             )
         elif self._found is None:

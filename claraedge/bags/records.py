@@ -25,7 +25,7 @@ def add(tx: Transaction, job: BagJob) -> None:
     if same is not None:
         raise BagJobExistsError(
             f"the name {job.name} is used by the bag job {same['id']} of {job.component_name}; use"
-            f" that one, stop it (`claraedge stop bag-job {same['id']}`), or give another name"
+            f" that one, stop it (`claraedge cancel bag-job {same['id']}`), or give another name"
         )
     tx.run(
         "add_bag_job",

@@ -1,4 +1,4 @@
-"""`claraedge cancel job`: ends jobs."""
+"""`claraedge cancel`: ends jobs and bag jobs."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from claraedge.cli.subject import JOB, subject
 
 @click.group(cls=Nouns)
 def cancel() -> None:
-    """Cancel jobs."""
+    """Cancel jobs or bag jobs."""
 
 
 @cancel.command("job")
@@ -35,3 +35,24 @@ def cancel_job(options: Options, ids: tuple[str, ...], reason: str) -> None:
                 options.print_json({"job_id": job_id, "state": state, "status": status})
             else:
                 click.echo(lines([("JOB_ID", job_id), ("STATE", state), ("STATUS", status)]))
+
+
+@cancel.command("bag-job")
+@click.argument("ids", metavar="BAG_JOB...", nargs=-1, required=True)
+@remote
+def cancel_bag_job(options: Options, ids: tuple[str, ...]) -> None:
+    """End jobs that record ROS topics, and close their bags; prints the state that each then has.
+
+    All are checked first: if one is wrong, no job is ended.
+
+    Example: claraedge cancel bag-job bagjob-ab
+    """
+    from claraedge.client.packages import bags
+
+    with options.connect() as connection:
+        for id_ in dict.fromkeys([bags.get_job(connection, text).id for text in ids]):
+            job = bags.stop(connection, id_)
+            if options.json:
+                options.print_json(job)
+            else:
+                click.echo(lines([("BAG_JOB_ID", job.id), ("STATUS", job.status)]))

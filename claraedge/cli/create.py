@@ -1,4 +1,4 @@
-"""`claraedge create pipeline | job | payload | model | image | package`: creates or loads them."""
+"""`claraedge create pipeline | job | payload | model | image | package | route | network`."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ _FILE_OR_FOLDER = click.Path(exists=True, path_type=Path)
 
 @click.group(cls=Nouns)
 def create() -> None:
-    """Create a pipeline, a job, a payload or a package, store a model, or load an image."""
+    """Create a pipeline, a job, a payload, a package and more, store a model, or load an image."""
 
 
 @create.command("pipeline")
@@ -230,6 +230,51 @@ def create_image(options: Options, archive: Path) -> None:
     show_warnings(warnings)
     for image in images:
         click.echo(" ".join([f"IMAGE_ID:{image.id}", *image.names]))
+
+
+@create.command("route")
+@click.argument("prefix")
+@remote
+def create_route(options: Options, prefix: str) -> None:
+    """Create a static route; prints ROUTE_ID:<id> and its path on the HTTP front.
+
+    PREFIX has 4 to 64 lower-case letters, digits and hyphens, a letter first. The route leads to
+    the endpoint of the deployment that is created with it: `claraedge deploy --route`.
+
+    Example: claraedge create route viewer
+    """
+    from claraedge.client.packages import routes
+
+    with options.connect() as connection:
+        route = routes.create(connection, prefix)
+    if options.json:
+        options.print_json(route)
+    else:
+        click.echo(f"ROUTE_ID:{route.id} {route.path}")
+
+
+@create.command("network")
+@click.argument("name")
+@click.option("--ros", default="", metavar="DISTRO", help="With a ROS master: noetic, for example.")
+@click.option(
+    "-l", "--label", "labels", multiple=True, metavar="KEY=VALUE", help="Can be repeated."
+)
+@remote
+def create_network(options: Options, name: str, ros: str, labels: tuple[str, ...]) -> None:
+    """Create a private network for deployments; prints NETWORK_ID:<id>.
+
+    Deployments join it by `claraedge deploy --network`.
+
+    Example: claraedge create network robot --ros noetic
+    """
+    from claraedge.client.packages import networks
+
+    with options.connect() as connection:
+        network = networks.create(connection, name, ros, pairs(labels, "--label"))
+    if options.json:
+        options.print_json(network)
+    else:
+        click.echo(f"NETWORK_ID:{network.id}")
 
 
 @create.command("package")

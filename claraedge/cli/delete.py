@@ -1,4 +1,4 @@
-"""`claraedge delete models | pipelines | payloads | images | packages`: removes them for ever."""
+"""`claraedge delete models | pipelines | payloads | images | packages | ...`: removes them."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import click
 
 from claraedge.cli.options import Nouns, Options, remote
 from claraedge.cli.output import clean
-from claraedge.cli.subject import MODEL, PACKAGE, PIPELINE, Kind, subject
+from claraedge.cli.subject import MODEL, NETWORK, PACKAGE, PIPELINE, ROUTE, Kind, subject
 
 if TYPE_CHECKING:
     from claraedge.client import Connection
@@ -20,7 +20,7 @@ _IMAGE = Kind(noun="image", metavar="NAME")
 
 @click.group(cls=Nouns)
 def delete() -> None:
-    """Delete models, pipelines, payloads, images or packages permanently."""
+    """Delete models, pipelines, payloads, images, packages, routes or networks permanently."""
 
 
 @delete.command("models")
@@ -131,6 +131,42 @@ def delete_packages(options: Options, names: tuple[str, ...]) -> None:
     with options.connect() as connection:
         found = dict.fromkeys(catalogue.get(connection, name).id for name in names)
         _delete(options, connection, found, catalogue.delete)
+
+
+@delete.command("routes")
+@subject("names", ROUTE, several=True)
+@remote
+def delete_routes(options: Options, names: tuple[str, ...]) -> None:
+    """Delete static routes; prints the id of each.
+
+    ROUTE is an id or a prefix. All are checked first: if one is wrong, nothing is deleted. A route
+    that a deployment uses is not deleted.
+
+    Example: claraedge delete routes viewer
+    """
+    from claraedge.client.packages import routes
+
+    with options.connect() as connection:
+        found = dict.fromkeys(routes.get(connection, name).id for name in names)
+        _delete(options, connection, found, routes.delete)
+
+
+@delete.command("networks")
+@subject("names", NETWORK, several=True)
+@remote
+def delete_networks(options: Options, names: tuple[str, ...]) -> None:
+    """Delete private networks with their ROS masters; prints the id of each.
+
+    NETWORK is an id or a name. All are checked first: if one is wrong, nothing is deleted. A
+    network with a deployment that has not stopped is not deleted.
+
+    Example: claraedge delete networks robot
+    """
+    from claraedge.client.packages import networks
+
+    with options.connect() as connection:
+        found = dict.fromkeys(networks.get(connection, name).id for name in names)
+        _delete(options, connection, found, networks.delete)
 
 
 def _delete(

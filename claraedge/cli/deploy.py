@@ -45,6 +45,20 @@ _POLICIES = {"always": "ALWAYS", "on-failure": "ON_FAILURE", "never": "NEVER"}
     help="A deployment whose addresses it gets in its environment. Can be repeated.",
 )
 @click.option(
+    "--route",
+    "routes",
+    multiple=True,
+    metavar="[COMPONENT/]ENDPOINT=ROUTE",
+    help="A static route that leads to this endpoint, by id or prefix. Can be repeated.",
+)
+@click.option(
+    "--network",
+    "networks",
+    multiple=True,
+    metavar="NETWORK",
+    help="A private network that it joins, by id or name. Can be repeated.",
+)
+@click.option(
     "--mount",
     "mounts",
     multiple=True,
@@ -67,6 +81,8 @@ def deploy(
     parameters: tuple[str, ...],
     labels: tuple[str, ...],
     dependencies: tuple[str, ...],
+    routes: tuple[str, ...],
+    networks: tuple[str, ...],
     mounts: tuple[str, ...],
     restart: str | None,
     wait: bool,
@@ -84,8 +100,10 @@ def deploy(
         found = catalogue.get(connection, package)
         components = deployments.ComponentOptions()
         general = _parameters(components, pairs(parameters, "--parameter"))
-        if mounts or restart is not None:
+        if mounts or routes or restart is not None:
             chosen = _plan(found, plan)
+            for endpoint, route in pairs(routes, "--route").items():
+                _route(components, chosen, endpoint, route)
             for mount in mounts:
                 _mount(components, chosen, mount)
             if restart is not None:
@@ -100,6 +118,7 @@ def deploy(
             components=components,
             labels=pairs(labels, "--label"),
             dependencies=dependencies,
+            networks=networks,
         )
         if not options.json:  # at once: a script has the id even if it does not start
             click.echo(f"DEPLOYMENT_ID:{made.id}")
@@ -134,6 +153,25 @@ def _plan(package: PackageInfo, text: str) -> PlanInfo:
     raise click.BadParameter(
         f"name one of the plans of {package.name}: {names}", param_hint="--plan"
     )
+
+
+def _route(components: ComponentOptions, plan: PlanInfo, text: str, route: str) -> None:
+    """Lets a route lead to an endpoint. Raises click.BadParameter."""
+    component, _, endpoint = text.rpartition("/")
+    found = [
+        each.id
+        for each in plan.components
+        if (not component or component in (each.id, each.name))
+        and endpoint in [own.name for own in each.endpoints]
+    ]
+    if len(found) != 1:
+        known = [f"{each.name}/{own.name}" for each in plan.components for own in each.endpoints]
+        raise click.BadParameter(
+            f"{text!r} names {len(found)} endpoints of the plan {plan.name}; name one of:"
+            f" {', '.join(known) or 'none'}",
+            param_hint="--route",
+        )
+    components.route(found[0], endpoint, route)
 
 
 def _mount(components: ComponentOptions, plan: PlanInfo, text: str) -> None:

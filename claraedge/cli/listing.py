@@ -13,7 +13,7 @@ _QUIET = click.option("-q", "--quiet", is_flag=True, help="Print only ids.")
 
 @click.group("list", cls=Nouns)
 def list_() -> None:
-    """List pipelines, jobs, models, images, packages, deployments, or the drop folder."""
+    """List pipelines, jobs, models, packages, deployments, the drop folder and more."""
 
 
 @list_.command("pipelines")
@@ -198,6 +198,109 @@ def list_deployments(options: Options, package: str, stopped: bool, quiet: bool)
             for d in found
         ]
         head = ("NAME", "ID", "PACKAGE", "PHASE", "STATUS", "RESTARTS", "CREATED")
+        click.echo(table(head, rows))
+
+
+@list_.command("bag-jobs")
+@click.option("--deployment", default="", help="Only those of this deployment: an id or a name.")
+@_QUIET
+@remote
+def list_bag_jobs(options: Options, deployment: str, quiet: bool) -> None:
+    """List the jobs that record ROS topics, in the order of their creation."""
+    from claraedge.client.packages import bags
+
+    with options.connect() as connection:
+        found = bags.list_jobs(connection, deployment)
+    if options.json:
+        options.print_json({"jobs": found})
+    elif quiet:
+        _ids([job.id for job in found])
+    else:
+        rows = [
+            (j.name, j.id, j.deployment_name, j.component_name, j.status, j.payload_id or "-")
+            for j in found
+        ]
+        head = ("NAME", "ID", "DEPLOYMENT", "COMPONENT", "STATUS", "PAYLOAD")
+        click.echo(table(head, rows))
+
+
+@list_.command("bags")
+@click.option("--job", default="", help="Only those of this bag job: an id.")
+@_QUIET
+@remote
+def list_bags(options: Options, job: str, quiet: bool) -> None:
+    """List ROS bags, in the order in which they were found."""
+    from claraedge.client.packages import bags
+
+    with options.connect() as connection:
+        found = bags.list_all(connection, job)
+    if options.json:
+        options.print_json({"bags": found})
+    elif quiet:
+        _ids([bag.id for bag in found])
+    else:
+        rows = [
+            (b.name, b.id, b.status, str(b.size), str(b.messages), b.payload_id or "-")
+            for b in found
+        ]
+        head = ("NAME", "ID", "STATUS", "BYTES", "MESSAGES", "PAYLOAD")
+        click.echo(table(head, rows))
+
+
+@list_.command("routes")
+@_QUIET
+@remote
+def list_routes(options: Options, quiet: bool) -> None:
+    """List the static routes, and the deployments that they lead to."""
+    from claraedge.client.packages import routes
+
+    with options.connect() as connection:
+        found = routes.list_all(connection)
+    if options.json:
+        options.print_json({"routes": found})
+    elif quiet:
+        _ids([route.id for route in found])
+    else:
+        rows = [
+            (
+                route.prefix,
+                route.id,
+                route.path,
+                route.target.deployment_name or "-",
+                route.target.endpoint or "-",
+            )
+            for route in found
+        ]
+        click.echo(table(("PREFIX", "ID", "PATH", "DEPLOYMENT", "ENDPOINT"), rows))
+
+
+@list_.command("networks")
+@_QUIET
+@remote
+def list_networks(options: Options, quiet: bool) -> None:
+    """List the private networks of deployments."""
+    from claraedge.client.packages import networks
+
+    with options.connect() as connection:
+        found = networks.list_all(connection)
+    if options.json:
+        options.print_json({"networks": found})
+    elif quiet:
+        _ids([network.id for network in found])
+    else:
+        rows = [
+            (
+                network.name,
+                network.id,
+                network.ros_distro or "-",
+                network.phase,
+                network.status,
+                str(len(network.used_by)),
+                network.details or "-",
+            )
+            for network in found
+        ]
+        head = ("NAME", "ID", "ROS", "PHASE", "STATUS", "DEPLOYMENTS", "DETAILS")
         click.echo(table(head, rows))
 
 

@@ -38,6 +38,8 @@ ITEM = Kind(noun="item", metavar="ITEM")
 MODEL = Kind(noun="model", metavar="ID")
 PAYLOAD = Kind(noun="payload", metavar="ID")
 PACKAGE = Kind(noun="package", metavar="PACKAGE")
+ROUTE = Kind(noun="route", metavar="ROUTE")
+NETWORK = Kind(noun="network", metavar="NETWORK")
 DEPLOYMENT = Kind(noun="deployment", metavar="DEPLOYMENT")
 
 

@@ -58,6 +58,7 @@ def networks_of(
         allocations=allocations,
         clock=base.clock,
         ros_images=config.deployments.ros_images,
+        outside=config.deployments.network == "outside",
         memory=_unstated(config),
     )
     return PrivateNetworks(base.database, site, interfaces, new_kind_id)

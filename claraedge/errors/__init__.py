@@ -86,14 +86,6 @@ from claraedge.errors.models import (
     InvalidModelIdError,
     ModelNotFoundError,
 )
-from claraedge.errors.networks import (
-    InvalidNetworkError,
-    NetworkExistsError,
-    NetworkInUseError,
-    NetworkLimitError,
-    NetworkMasterError,
-    NetworkNotFoundError,
-)
 from claraedge.errors.payloads import (
     AmbiguousFileNameError,
     DamagedFileError,
@@ -122,7 +114,13 @@ from claraedge.errors.pipelines import (
     PipelineUpdateError,
 )
 from claraedge.errors.routes import (
+    InvalidNetworkError,
     InvalidRouteError,
+    NetworkExistsError,
+    NetworkInUseError,
+    NetworkLimitError,
+    NetworkMasterError,
+    NetworkNotFoundError,
     RouteAnswerError,
     RouteExistsError,
     RouteInUseError,

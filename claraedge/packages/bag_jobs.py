@@ -16,6 +16,8 @@ MAX_NAME = 63
 _MAX_TOPICS = 1000
 _MAX_TEXT = 1000
 _LARGEST = 1_000_000
+#: `record` writes nothing while the disk has less: its own default is too much for small disks.
+_SPACE = "--min-space=256M"
 _TOPIC = re.compile(r"/?[A-Za-z][A-Za-z0-9_]*(/[A-Za-z0-9_]+)*")
 
 
@@ -157,7 +159,7 @@ def arguments(record: RecordOptions, prefix: str, *, buffer: int) -> tuple[str, 
 
     `prefix`: the path that the names of bags begin with. `buffer`: megabytes.
     """
-    found = ["--output-prefix", prefix, f"--buffsize={buffer}"]
+    found = ["--output-prefix", prefix, f"--buffsize={buffer}", _SPACE]
     if record.chunk_size:
         found.append(f"--chunksize={record.chunk_size}")
     if record.max_messages:
@@ -206,7 +208,6 @@ class _SdkRecord(_SdkObject, frozen=True, kw_only=True):
     max_split_size: int | None = None
     chunk_size: int | None = None
     max_split_duration: int | None = None
-    prefix: None = None
 
 
 class _SdkUpload(_SdkObject, frozen=True, kw_only=True):

@@ -87,7 +87,7 @@ class HttpServer:
             *Gateway(methods, self._upstream, places).routes(),
             *routes_of(methods, self._upstream, places),
             *files.routes_of(methods, self._upstream),
-            *rapyuta.routes_of(methods, self._upstream, places),
+            *rapyuta.routes_of(methods, self._upstream, places, path),
             *Health(methods, self._upstream).routes(),
             *MetricsPage(metrics).routes(),
             *OpenApi(methods).routes(),

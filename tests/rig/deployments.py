@@ -206,6 +206,7 @@ async def deployment_rig(
             allocations=allocations,
             clock=clock,
             ros_images=settings.ros_images,
+            outside=settings.network == "outside",
             memory=UNSTATED,
         )
         networks = PrivateNetworks(database, network_site, lambda: {"eth0"}, new_kind_id)

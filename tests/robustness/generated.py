@@ -45,14 +45,17 @@ plans:
     parameters: [{name: WORD, default: hello}, {name: SIZE, default: "1"}]
     executables:
     - {name: first, docker: "hello:1", cmd: ["echo $WORD"], limits: {cpu: 0.5, memory: 64}}
-    cloudInfra: {endpoints: [{name: page, port: 80, targetPort: 8080, proto: HTTP}]}
+    cloudInfra:
+      endpoints: [{name: page, exposeExternally: true, port: 80, targetPort: 8080, proto: HTTP}]
 """
 KINDS = (
     "pipeline", "job", "payload", "model", "catalog", "instance", "item", "upload", "package",
-    "deployment",
+    "deployment", "route", "network",
 )  # fmt: skip
 #: Messages of claraedge's own services that are a thing with an id, by kind.
-_THINGS = {f"claraedge.v1.{kind.title()}": kind for kind in ("upload", "package", "deployment")}
+_THINGS = {
+    f"claraedge.v1.{kind.title()}": kind for kind in ("upload", "package", "deployment", "route")
+} | {"claraedge.v1.PrivateNetwork": "network"}
 _INTEGERS = {
     FieldDescriptor.TYPE_INT32: (-(2**31), 2**31 - 1),
     FieldDescriptor.TYPE_SINT32: (-(2**31), 2**31 - 1),
@@ -283,7 +286,7 @@ class Requests:
             return self._definition(PIPELINE.replace("IMAGE", self._image()))
         if descriptor.name == "manifest":
             return self._definition(MANIFEST.replace("NAME", f"p{rng.randrange(10**9)}"))
-        if descriptor.name in ("package", "deployment"):
+        if descriptor.name in ("package", "deployment", "route", "network"):
             return self._beginning(descriptor.name)
         if descriptor.name in ("job_id", "job_ids", "epoch"):
             return self._id("job")
@@ -334,6 +337,8 @@ class Requests:
                 "operator_name": "first", "operator": "first", "executable": "first",
                 "component": "front", "plan": "default", "image": "hello:1",
                 "name": rng.choice(("a", "a", "a", "net")),
+                "prefix": rng.choice(("viewer", "viewer", "report-2")),
+                "ros_distro": rng.choice(("", "noetic")), "interface": "",
             }  # fmt: skip
             return words.get(name, "text")
         chance = rng.random()
@@ -355,7 +360,7 @@ class Requests:
         rng, known = self._rng, self._world.ids[kind]
         if known and (self._sane or rng.random() < 0.7):
             return rng.choice(known)[: rng.choice((None, None, 20))]
-        return rng.choice(("", "pkg-", "dep-", "web:v1", *_ODD))
+        return rng.choice(("", "pkg-", "dep-", "route-", "net-", "web:v1", *_ODD))
 
     def _definition(self, text: str) -> str:
         rng = self._rng

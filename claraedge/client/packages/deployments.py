@@ -38,6 +38,10 @@ class ComponentOptions:
             executable=executable, sub_path=sub_path, mount_path=mount_path
         )
 
+    def route(self, component: str, endpoint: str, route: str) -> None:
+        """Lets a static route (id or prefix) lead to an endpoint of a component."""
+        self._of(component).routes[endpoint] = route
+
     def messages(self) -> Sequence[pb.ComponentSettings]:
         """Returns one message for each component."""
         return tuple(self._found.values())
@@ -56,6 +60,7 @@ def create(
     components: ComponentOptions | None = None,
     labels: Mapping[str, str] | None = None,
     dependencies: Sequence[str] = (),
+    networks: Sequence[str] = (),
 ) -> DeploymentInfo:
     """Creates a deployment; returns it before its containers start."""
     request = pb.CreateDeploymentRequest(
@@ -66,6 +71,7 @@ def create(
         components=() if components is None else components.messages(),
         labels=labels or {},
         dependencies=dependencies,
+        networks=networks,
     )
     return _value(connection.unary(DeploymentsStub(connection.channel).Create, request))
 

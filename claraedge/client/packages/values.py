@@ -118,6 +118,8 @@ class DeployedComponentInfo(Value, frozen=True, kw_only=True):
     executables: tuple[DeployedExecutableInfo, ...]
     address: str
     instance_id: str
+    routes: Mapping[str, str]
+    """Name of an endpoint -> id of the static route that leads to it."""
 
 
 class DeploymentInfo(Value, frozen=True, kw_only=True):
@@ -137,6 +139,7 @@ class DeploymentInfo(Value, frozen=True, kw_only=True):
     labels: Mapping[str, str]
     dependencies: tuple[str, ...]
     used_by: tuple[str, ...]
+    networks: tuple[str, ...]
     components: tuple[DeployedComponentInfo, ...]
     generation: int
     created: datetime | None
@@ -150,3 +153,73 @@ class DeploymentInfo(Value, frozen=True, kw_only=True):
     @property
     def restarts(self) -> int:
         return sum(each.restarts for each in self.executables)
+
+
+class RouteTargetInfo(Value, frozen=True, kw_only=True):
+    """The endpoint that a static route leads to; all fields are empty where it leads nowhere."""
+
+    deployment_id: str
+    deployment_name: str
+    component_id: str
+    component_name: str
+    endpoint: str
+
+
+class RouteInfo(Value, frozen=True, kw_only=True):
+    """A static route."""
+
+    id: str
+    prefix: str
+    path: str
+    target: RouteTargetInfo
+    created: datetime | None
+
+
+class NetworkInfo(Value, frozen=True, kw_only=True):
+    """A private network. Names of enums are those of the protos without prefix."""
+
+    id: str
+    name: str
+    kind: str
+    ros_distro: str
+    restart_policy: str
+    interface: str
+    labels: Mapping[str, str]
+    phase: str
+    status: str
+    details: str
+    subnet: str
+    ros_master_uri: str
+    used_by: tuple[str, ...]
+    created: datetime | None
+
+
+class BagJobInfo(Value, frozen=True, kw_only=True):
+    """A job that records ROS topics. Names of enums are those of the protos without prefix."""
+
+    id: str
+    name: str
+    deployment_id: str
+    deployment_name: str
+    component_name: str
+    status: str
+    reason: str
+    payload_id: str
+    created: datetime | None
+    ended: datetime | None
+
+
+class BagInfo(Value, frozen=True, kw_only=True):
+    """A ROS bag; its times are None where it is not whole."""
+
+    id: str
+    job_id: str
+    name: str
+    payload_id: str
+    status: str
+    reason: str
+    size: int
+    """Bytes."""
+    messages: int
+    started: datetime | None
+    ended: datetime | None

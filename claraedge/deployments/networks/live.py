@@ -59,6 +59,9 @@ class NetworkSite:
     clock: Clock
     ros_images: Mapping[str, str]
     """ROS distribution -> name of the image with its master."""
+    outside: bool
+    """Whether containers reach what this machine reaches, as on the networks of deployments: only
+    networks of the same sort are closed to each other."""
     memory: int
     """Megabytes that are reserved for a ROS master."""
 
@@ -217,7 +220,9 @@ class LiveNetwork:
         network = await self._find()
         if network is None:
             labels = {LABEL_NETWORKS: self._site.workshop.instance, LABEL_NETWORK: self.id}
-            network = await self._site.workshop.runner.create_network(self.name, labels)
+            network = await self._site.workshop.runner.create_network(
+                self.name, labels, outside=self._site.outside
+            )
         address(network.subnet, _MASTER)  # that it has addresses
         self.subnet = network.subnet or ""
 

@@ -122,7 +122,8 @@ class PrivateNetworks:
     async def joined(self, deployment: str) -> Mapping[str, Joined]:
         """Returns, per id of a component of a deployment, what it has of its networks.
 
-        Waits until these networks can be joined. Raises as `LiveNetwork.risen` does.
+        Waits until these networks can be joined. Raises NetworkNotFoundError for one that is being
+        deleted, and as `LiveNetwork.risen` does.
         """
         found: dict[str, Joined] = {}
         for member in await self._database.read(lambda tx: records.memberships(tx, deployment)):

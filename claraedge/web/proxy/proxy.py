@@ -56,11 +56,11 @@ class RouteProxy:
             yield Route(method, f"{_ROOT}/{{path=**}}", self._pass_on)
 
     async def _pass_on(self, request: Request, reply: Reply) -> None:
-        if request.headers.all("upgrade") is not None:
+        if "websocket" in (request.headers.all("upgrade") or "").lower():  # others may be ignored
             raise refused(
                 NotSupportedError(
-                    f"{excerpt(request.path)}: the request asks for another protocol (Upgrade), and"
-                    " routes pass on HTTP only; use server-sent events or long polling"
+                    f"{excerpt(request.path)}: the request asks for a WebSocket, and routes pass on"
+                    " HTTP only; use server-sent events or long polling"
                 )
             )
         prefix = request.parameters["prefix"]

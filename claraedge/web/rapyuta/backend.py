@@ -24,13 +24,16 @@ def _service(name: str) -> str:
 
 
 class Backend:
-    """Makes calls of Packages, Deployments, Routes and Devices."""
+    """Makes calls of Packages, Deployments, Routes, Networks, Devices, Bags and Files."""
 
     def __init__(self, methods: Mapping[str, Method], upstream: Upstream) -> None:
         self.packages = Calls(_service("Packages"), methods, upstream)
         self.deployments = Calls(_service("Deployments"), methods, upstream)
         self.routes = Calls(_service("Routes"), methods, upstream)
+        self.networks = Calls(_service("Networks"), methods, upstream)
         self.devices = Calls(_service("Devices"), methods, upstream)
+        self.bags = Calls(_service("Bags"), methods, upstream)
+        self.files = Calls(_service("Files"), methods, upstream)
 
     def for_request(self, request: Request, reply: Reply) -> Conversation:
         """Returns the calls for one request, and its answer."""
@@ -59,6 +62,15 @@ class Conversation:
         """Calls a method of Routes."""
         calls = self._backend.routes
         return await calls.one(method, message, kind, self._request, self._reply)
+
+    async def networks(self, method: str, message: Message, kind: type[M]) -> M:
+        """Calls a method of Networks."""
+        calls = self._backend.networks
+        return await calls.one(method, message, kind, self._request, self._reply)
+
+    async def bags(self, method: str, message: Message, kind: type[M]) -> M:
+        """Calls a method of Bags."""
+        return await self._backend.bags.one(method, message, kind, self._request, self._reply)
 
     async def package(self, id_: str) -> packages_pb2.Package:
         """Returns a package."""

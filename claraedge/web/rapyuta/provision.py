@@ -6,8 +6,9 @@ import json
 from collections.abc import Iterable, Mapping
 
 from claraedge.web.http.failures import excerpt, invalid
-from claraedge.web.rapyuta.refusals import DISKS, NETWORKS, ROS_BAGS, refusal
-from claraedge.web.rapyuta.requests import deployment_id, route_id
+from claraedge.web.rapyuta.refusals import DISKS, INTERFACES, refusal
+from claraedge.web.rapyuta.requests import deployment_id, network_id, route_id
+from claraedge.web.rapyuta.values.bags import definitions
 from claraedge.web.rapyuta.values.bodies import (
     ComponentContext,
     ProvisionBody,
@@ -27,6 +28,7 @@ _RESERVED = frozenset(
         _BRIDGE,
         _DEVICE_ID,
         "component_id",
+        "rosbag_mount_path",
         "runtime",
         "runtime_docker",
         "runtime_preinstalled",
@@ -38,14 +40,9 @@ _POLICIES: Mapping[str, Policy] = {word: policy for policy, word in POLICIES.ite
 def check_supported(body: ProvisionBody) -> None:
     """Raises HttpError (501) if a deployment needs what this device does not have."""
     context = body.context
-    if context.routed_networks or context.native_networks:
-        raise refusal(NETWORKS)
     for dependency in context.dependent_deployments:
         if dependency.config:
-            raise refusal(NETWORKS if "NETWORK_INTERFACE" in dependency.config else DISKS)
-    for component in context.component_context.values():
-        if component.ros_bag_job_defs:
-            raise refusal(ROS_BAGS)
+            raise refusal(INTERFACES if "NETWORK_INTERFACE" in dependency.config else DISKS)
 
 
 def create_request(
@@ -73,6 +70,9 @@ def create_request(
             settings.restart_policy = _policy(id_, context)
             for endpoint, route in context.static_route_config.items():
                 settings.routes[endpoint] = route_id(route)
+            if context.ros_bag_job_defs is not None:
+                place = f"context.component_context.{excerpt(id_)}.ros_bag_job_defs"
+                settings.bag_jobs.CopyFrom(definitions(context.ros_bag_job_defs, place))
     for disk in body.context.disk_mount_info:
         for executable, mount in disk.config.mount_paths.items():
             found[disk.applicable_component_id].mounts.add(
@@ -85,6 +85,7 @@ def create_request(
         components=found.values(),
         labels=_labels(body),
         dependencies=_dependencies(body),
+        networks=_networks(body, device),
     )
 
 
@@ -208,6 +209,20 @@ def _labels(body: ProvisionBody) -> Mapping[str, str]:
             raise invalid(f"the label {excerpt(label.key)!r} occurs twice; send each key once")
         found[label.key] = scalar_text(label.value)
     return found
+
+
+def _networks(body: ProvisionBody, device: wire.Device) -> Iterable[str]:
+    """Returns the ids of the networks that a deployment joins. Raises HttpError."""
+    interfaces = [interface.name for interface in device.interfaces]
+    joined = [*body.context.routed_networks, *body.context.native_networks]
+    for network in joined:
+        named = network.bind_parameters.network_interface
+        if named and named not in interfaces:
+            raise invalid(
+                f"{excerpt(named)!r} is no network interface of this device; send one of"
+                f" {', '.join(interfaces)}, or none"
+            )
+    return dict.fromkeys(network_id(network.guid) for network in joined)
 
 
 def _dependencies(body: ProvisionBody) -> Iterable[str]:

@@ -17,15 +17,14 @@ from claraedge.web.http.router import Route
 _METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE")
 _DEVICES = "/api/device-manager/v0"
 
-NETWORKS = (
-    "this version of claraedge has no routed and no native networks, since a device has no cloud to"
-    " route to; programs of one component reach each other at localhost, and a deployment gets the"
-    " addresses of those that it depends on (add_dependent_deployment)"
+CLOUD_NETWORKS = (
+    "a device has no networks of the runtime `cloud`, since they connect machines of a cloud;"
+    " create one of the runtime `device` (create_device_routed_network, or a NativeNetwork with"
+    " Parameters of the device)"
 )
-ROS_BAGS = (
-    "this version of claraedge records no ROS bags, since it starts only the programs of a package;"
-    " run `rosbag record` as an executable of the component, with a folder of the device for its"
-    " bags (mount_volume with device=)"
+INTERFACES = (
+    "a deployment reaches those that it depends on by a network of its own, since no interface of"
+    " this device connects them; leave out network_interface of add_dependent_deployment"
 )
 DISKS = (
     "a device has no disks of a cloud, since its folders are on its own disk; mount a folder of the"
@@ -33,18 +32,6 @@ DISKS = (
 )
 #: Templates of paths by what is said about them.
 REFUSED: Mapping[str, Sequence[str]] = {
-    NETWORKS: [
-        "/nativenetwork",
-        "/nativenetwork/{path=**}",
-        "/routednetwork",
-        "/routednetwork/{path=**}",
-    ],
-    ROS_BAGS: [
-        "/rosbag-blobs",
-        "/rosbag-blobs/{path=**}",
-        "/rosbag-jobs",
-        "/rosbag-jobs/{path=**}",
-    ],
     DISKS: ["/disk", "/disk/{path=**}"],
     (
         "a device builds no images, since it has neither the source code nor room for compilers;"

@@ -11,7 +11,12 @@ from typing import TypeVar
 import msgspec
 
 from claraedge.decoding import decode_json
-from claraedge.errors import DeploymentNotFoundError, PackageNotFoundError, RouteNotFoundError
+from claraedge.errors import (
+    DeploymentNotFoundError,
+    NetworkNotFoundError,
+    PackageNotFoundError,
+    RouteNotFoundError,
+)
 from claraedge.web.http.body import MessagePlace
 from claraedge.web.http.failures import excerpt, invalid, refused
 from claraedge.web.http.request import Request
@@ -23,6 +28,7 @@ JSON = "application/json"
 #: Bytes of the largest body. A manifest has half of them, and decoded JSON is much larger.
 _LARGEST = 2 * 1024 * 1024
 _PACKAGE = re.compile(r"pkg-[a-z]{24}")
+_NETWORK = re.compile(r"net-[a-z]{24}")
 _ROUTE = re.compile(r"route-[a-z]{24}")
 _DEPLOYMENT = re.compile(r"dep-[a-z]{24}")
 
@@ -82,6 +88,18 @@ def route_id(text: str) -> str:
             RouteNotFoundError(
                 f"{excerpt(text)!r} is no id of a static route: route- and 24 lower-case letters;"
                 " get_all_static_routes lists the ids"
+            )
+        )
+    return text
+
+
+def network_id(text: str) -> str:
+    """Returns the id of a network. Raises HttpError if it is none; as `package_id`."""
+    if not _NETWORK.fullmatch(text):
+        raise refused(
+            NetworkNotFoundError(
+                f"{excerpt(text)!r} is no id of a network: net- and 24 lower-case letters;"
+                " get_all_routed_networks and list_native_networks list the ids"
             )
         )
     return text

@@ -67,13 +67,12 @@ prepare()
 import rapyuta_io  # noqa: E402
 from rapyuta_io import Client, DeploymentPhaseConstants  # noqa: E402
 from rapyuta_io.clients import package as sdk  # noqa: E402
+from rapyuta_io.clients import routed_network as routed_networks  # noqa: E402
 from rapyuta_io.clients.native_network import NativeNetwork  # noqa: E402
 from rapyuta_io.clients.native_network import Parameters as NativeParameters  # noqa: E402
 from rapyuta_io.clients.rosbag import ROSBagJob, ROSBagOptions  # noqa: E402
-from rapyuta_io.clients.routed_network import RoutedNetwork  # noqa: E402
 from rapyuta_io.clients.static_route import StaticRoute  # noqa: E402
 from rapyuta_io.utils import error as errors  # noqa: E402
-from rapyuta_io.utils import to_objdict  # noqa: E402
 
 NEW = rapyuta_io.__version__ != "1.4.0"
 ROWS: list[dict[str, str]] = []
@@ -183,6 +182,7 @@ class Driver:
         if NEW:
             self.update()
         self.static_routes()
+        self.networks()
         self.not_here()
         self.end()
 
@@ -305,43 +305,18 @@ class Driver:
         return package.provision(name, configuration)
 
     def not_in_this_version(self) -> None:
-        routed = RoutedNetwork(to_objdict({"guid": "net-1", "runtime": "device"}))
-        native = NativeNetwork("net", sdk.Runtime.DEVICE, sdk.ROSDistro.MELODIC, parameters=(
-            NativeParameters(device=self.device, network_interface=self.interface)
-        ))  # fmt: skip
-        native.guid = "net-2"
-        plain = created(self.client, "plain")
         ros = created(self.client, "with-ros", ros={"isROS": True, "ros_distro": "noetic"})
         bag = ROSBagJob("bag", ROSBagOptions(all_topics=True))
-
-        def add(name: str, *args: object):
-            return lambda configuration: getattr(configuration, name)(*args)
-
-        for name, package, change in (
-            ("add_routed_network", plain, add("add_routed_network", routed)),
-            ("add_routed_networks", plain, add("add_routed_networks", [routed])),
-            ("add_native_network", plain, add("add_native_network", native)),
-            ("add_native_networks", plain, add("add_native_networks", [native])),
-        ):
-            refused(
-                f"ProvisionConfiguration.{name}",
-                lambda package=package, change=change: self.provision("not", package, change),
-            )
         bags = ros.get_provision_configuration()
         bags.add_device("main", self.device)
         bags.add_rosbag_job("main", bag)
-        raised(errors.InvalidParameterException, bags.validate, "does not have ROSBag components")
-        row(
-            "ProvisionConfiguration.add_rosbag_job",
-            "refused",
-            "by the SDK: the device has no variable `rosbag_mount_path`",
-        )
+        assert bags.validate()
+        works("ProvisionConfiguration.add_rosbag_job")
         bags.remove_rosbag_job("main", "bag")
         assert bags.validate()
         works("ProvisionConfiguration.remove_rosbag_job")
         assert self.client.get_all_deployments() == []
-        for package in (plain, ros):
-            package.delete()
+        ros.delete()
 
     def mistakes(self) -> None:
         """What the SDK does not check, the device does."""
@@ -522,6 +497,49 @@ class Driver:
         works("Client.delete_static_route")
         raised(errors.ResourceNotFoundError, lambda: client.get_static_route(route.guid))
 
+    def networks(self) -> None:
+        client, device, interface = self.client, self.device, self.interface
+        assert client.get_all_routed_networks() == []
+        routed = client.create_device_routed_network(
+            "routed", sdk.ROSDistro.MELODIC, False, device, interface
+        )
+        works("Client.create_device_routed_network", "a network of this device")
+        routed.poll_routed_network_till_ready(retry_count=240, sleep_interval=0.25)
+        works("RoutedNetwork.poll_routed_network_till_ready")
+        (listed,) = client.get_all_routed_networks()
+        assert listed.guid == routed.guid
+        works("Client.get_all_routed_networks")
+        assert client.get_routed_network(routed.guid).name == "routed"
+        works("Client.get_routed_network")
+        parameters = NativeParameters(device=device, network_interface=interface)
+        native = client.create_native_network(
+            NativeNetwork("native", sdk.Runtime.DEVICE, sdk.ROSDistro.MELODIC, parameters)
+        )
+        works("Client.create_native_network", "a network of this device")
+        native.poll_native_network_till_ready(retry_count=240, sleep_interval=0.25)
+        works("NativeNetwork.poll_native_network_till_ready")
+        (found,) = client.list_native_networks()
+        assert found.guid == native.guid
+        works("Client.list_native_networks")
+        assert client.get_native_network(native.guid).name == "native"
+        works("Client.get_native_network")
+        package = created(client, "on-networks")
+        for network, add in (
+            (routed, lambda one: one.add_routed_network(routed)),
+            (native, lambda one: one.add_native_network(native, interface)),
+        ):
+            deployment = self.provision("on-networks", package, add)
+            deployment.poll_deployment_till_ready(retry_count=240, sleep_interval=0.25)
+            raised(errors.ConflictError, network.delete, deployment.deploymentId)
+            assert deployment.deprovision() is True
+            self.until_stopped(deployment)
+            assert network.delete() is True
+        works("ProvisionConfiguration.add_routed_network")
+        works("ProvisionConfiguration.add_native_network")
+        works("RoutedNetwork.delete")
+        works("NativeNetwork.delete")
+        package.delete()
+
     def until_stopped(self, deployment) -> None:
         until = time.monotonic() + 60
         while deployment.get_status().phase != "Deployment stopped":
@@ -559,17 +577,19 @@ class Driver:
 
     def not_here(self) -> None:
         client, device = self.client, self.device
-        refused("Client.get_all_routed_networks", client.get_all_routed_networks)
+        limits = None if NEW else routed_networks.RoutedNetworkLimits.SMALL
         refused(
-            "Client.create_device_routed_network",
-            lambda: client.create_device_routed_network(
-                "net", sdk.ROSDistro.MELODIC, False, device, self.interface
+            "Client.create_cloud_routed_network",
+            lambda: client.create_cloud_routed_network(
+                "net", sdk.ROSDistro.MELODIC, False, routed_networks.Parameters(limits)
             ),
         )
-        refused("Client.list_native_networks", client.list_native_networks)
         refused("Client.get_persistent_volume", client.get_persistent_volume)
-        refused("Client.list_rosbag_jobs", lambda: client.list_rosbag_jobs("dep-x"))
-        refused("Client.list_rosbag_blobs", client.list_rosbag_blobs)
+        raised(errors.ResourceNotFoundError, lambda: client.list_rosbag_jobs("dep-x"), "is no id")
+        assert client.list_rosbag_jobs_in_project([device.uuid]) == []
+        works("Client.list_rosbag_jobs")
+        assert client.list_rosbag_blobs() == []
+        works("Client.list_rosbag_blobs")
         refused("Client.list_builds", client.list_builds)
         refused("Client.list_projects", client.list_projects)
         refused("Client.list_secrets", client.list_secrets)

@@ -23,7 +23,7 @@ from claraedge.packages.bag_jobs import (
 from claraedge.runner.protocol import Exit, ExitCause
 from claraedge.supervised.restarts import Again, GiveUp, Rest
 
-_ALWAYS = ("--output-prefix", "/bags/j", "--buffsize=64")
+_ALWAYS = ("--output-prefix", "/bags/j", "--buffsize=64", "--min-space=256M")
 
 
 @pytest.mark.parametrize(
@@ -212,7 +212,13 @@ def test_the_recipe_writes_below_the_folder_of_bags(tmp_path: Any) -> None:
         definition=BagJobDefinition(name="x", record=RecordOptions(all_topics=True)),
         created=0.0,
     )
-    recipe = recipe_of(job, image="i", environment={"ROS_MASTER_URI": "u"}, folder=tmp_path)
+    given = {"ROS_MASTER_URI": "u"}
+    recipe = recipe_of(job, image="i", environment=given, address="10.0.0.5", folder=tmp_path)
+    assert recipe.spec.environment["ROS_IP"] == "10.0.0.5"
+    named = recipe_of(
+        job, image="i", environment={"ROS_HOSTNAME": "h"}, address="10.0.0.5", folder=tmp_path
+    )
+    assert "ROS_IP" not in named.spec.environment
     assert recipe.spec.command[:2] == ("--output-prefix", "/bags/___my_job")
     assert recipe.spec.environment["ROS_MASTER_URI"] == "u"
     assert not recipe.spec.writable_root

@@ -12,6 +12,7 @@ ROOT = Path(__file__).resolve().parents[3]
 #: Functions whose loop has a pause of its own, each with the reason.
 PACED = {
     "tests/contract/clients/rapyuta_driver.py until_stopped": "may import the SDK only",
+    "tests/contract/clients/rosbag_driver.py until": "may import the SDK only",
     "tests/contract/flows.py end": "polls as often as the samples of the original client",
     "tests/field/tools.py interrupt": "runs where only the standard library is installed",
     "tests/integration/runner/test_podman_runner.py pulse": "measures how long the loop is blocked",

@@ -18,8 +18,12 @@ from claraedge.cli import watch_deployment
 from claraedge.wire.claraedge.v1 import deployments_pb2 as pb
 from claraedge.wire.claraedge.v1 import (
     deployments_pb2_grpc,
+    networks_pb2,
+    networks_pb2_grpc,
     packages_pb2,
     packages_pb2_grpc,
+    routes_pb2,
+    routes_pb2_grpc,
 )
 
 NOON = 1767268800  # 2026-01-01T12:00:00Z
@@ -80,6 +84,54 @@ class Services:
         yield pb.ReadDeploymentLogResponse(lines=["three"])
 
 
+class RouteStand(routes_pb2_grpc.RoutesServicer):
+    """One static route, which leads to a deployment."""
+
+    def __init__(self, services: Services) -> None:
+        self.services = services
+
+    def Create(self, request: Any, _: object) -> routes_pb2.Route:  # noqa: N802 - names of the service
+        self.services.asked.append(request)
+        return self.Get(request, _)
+
+    def List(self, _: Any, __: object) -> routes_pb2.ListRoutesResponse:  # noqa: N802 - names of the service
+        return routes_pb2.ListRoutesResponse(routes=[self.Get(_, __)])
+
+    def Get(self, _: Any, __: object) -> routes_pb2.Route:  # noqa: N802 - names of the service
+        target = routes_pb2.RouteTarget(deployment_name="cam", endpoint="WEB")
+        return routes_pb2.Route(
+            id="route-a", prefix="viewer", path="/routes/viewer/", target=target
+        )
+
+    def Delete(self, request: Any, _: object) -> routes_pb2.Route:  # noqa: N802 - names of the service
+        self.services.asked.append(request)
+        return self.Get(request, _)
+
+
+class NetworkStand(networks_pb2_grpc.NetworksServicer):
+    """One private network."""
+
+    def __init__(self, services: Services) -> None:
+        self.services = services
+
+    def Create(self, request: Any, _: object) -> networks_pb2.PrivateNetwork:  # noqa: N802 - names of the service
+        self.services.asked.append(request)
+        return self.Get(request, _)
+
+    def List(self, _: Any, __: object) -> networks_pb2.ListNetworksResponse:  # noqa: N802 - names of the service
+        return networks_pb2.ListNetworksResponse(networks=[self.Get(_, __)])
+
+    def Get(self, _: Any, __: object) -> networks_pb2.PrivateNetwork:  # noqa: N802 - names of the service
+        return networks_pb2.PrivateNetwork(
+            id="net-a", name="robot", ros_distro="noetic", phase="DEPLOYMENT_PHASE_SUCCEEDED",
+            status="DEPLOYMENT_STATUS_RUNNING", used_by=["dep-a", "dep-b"],
+        )  # fmt: skip
+
+    def Delete(self, request: Any, _: object) -> networks_pb2.PrivateNetwork:  # noqa: N802 - names of the service
+        self.services.asked.append(request)
+        return self.Get(request, _)
+
+
 @pytest.fixture
 def services(monkeypatch: pytest.MonkeyPatch) -> Iterator[Services]:
     monkeypatch.setattr(watch_deployment, "_TICK", 0.001)
@@ -99,6 +151,8 @@ def services(monkeypatch: pytest.MonkeyPatch) -> Iterator[Services]:
     server = grpc.server(ThreadPoolExecutor(4))
     packages_pb2_grpc.add_PackagesServicer_to_server(packages, server)
     deployments_pb2_grpc.add_DeploymentsServicer_to_server(deployments, server)
+    routes_pb2_grpc.add_RoutesServicer_to_server(RouteStand(found), server)
+    networks_pb2_grpc.add_NetworksServicer_to_server(NetworkStand(found), server)
     with tempfile.TemporaryDirectory(prefix="ce-") as folder:
         target = f"unix:{Path(folder, 's')}"
         server.add_insecure_port(target)
@@ -366,3 +420,39 @@ def test_logs_of_a_deployment_are_printed_line_by_line(services: Services, clara
     assert json.loads(answer.out) == {"deployment": "cam", "logs": ["one", "two", "three"]}
     answer = claraedge("logs", "-d", "cam", "-f", "--output", "json")
     assert [json.loads(line)["line"] for line in answer.out.splitlines()] == ["one", "two", "three"]
+
+
+def test_routes_are_created_listed_used_and_deleted(services: Services, claraedge) -> None:
+    answer = claraedge("create", "route", "viewer")
+    assert (answer.code, answer.out) == (0, "ROUTE_ID:route-a /routes/viewer/\n"), answer.err
+    listed = claraedge("list", "routes")
+    assert listed.out.split()[-5:] == ["viewer", "route-a", "/routes/viewer/", "cam", "WEB"]
+    assert claraedge("list", "routes", "-q").out == "route-a\n"
+    services.plans[0].components[0].endpoints.add(name="WEB")
+    used = claraedge("deploy", "camera", "-n", "c", "--route", "WEB=viewer", "--network", "robot")
+    assert used.code == 0, used.err
+    wrong = claraedge("deploy", "camera", "-n", "c", "--route", "front/WED=viewer")
+    assert wrong.code == 2
+    assert "front/WEB" in wrong.err
+    assert claraedge("delete", "routes", "viewer").out == "route-a\n"
+    settings = pb.ComponentSettings(component="comp-front", routes={"WEB": "viewer"})
+    assert services.asked == [
+        routes_pb2.CreateRouteRequest(prefix="viewer"),
+        pb.CreateDeploymentRequest(
+            name="c", package=PACKAGE, components=[settings], networks=["robot"]
+        ),
+        routes_pb2.DeleteRouteRequest(route="route-a"),
+    ]
+
+
+def test_networks_are_created_listed_and_deleted(services: Services, claraedge) -> None:
+    answer = claraedge("create", "network", "robot", "--ros", "noetic", "-l", "room=3")
+    assert (answer.code, answer.out) == (0, "NETWORK_ID:net-a\n"), answer.err
+    listed = claraedge("list", "networks").out.split()
+    assert listed[-7:] == ["robot", "net-a", "noetic", "SUCCEEDED", "RUNNING", "2", "-"]
+    assert claraedge("list", "networks", "-q").out == "net-a\n"
+    assert claraedge("delete", "networks", "robot").out == "net-a\n"
+    assert services.asked == [
+        networks_pb2.CreateNetworkRequest(name="robot", ros_distro="noetic", labels={"room": "3"}),
+        networks_pb2.DeleteNetworkRequest(network="net-a"),
+    ]

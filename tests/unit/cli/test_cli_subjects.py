@@ -14,7 +14,7 @@ from fake_daemon import JOB_1, JOB_2
 from claraedge.cli.main import app
 from claraedge.cli.options import Options
 from claraedge.client import appliance, jobs, models, payloads, pipelines, target
-from claraedge.client.packages import catalogue, deployments
+from claraedge.client.packages import catalogue, deployments, networks, routes
 from claraedge.errors import ItemNotFoundError
 from claraedge.wire.nvidia.clara.platform import jobs_pb2
 
@@ -33,7 +33,9 @@ COMMANDS: dict[tuple[str, ...], tuple[str, str, tuple[str, ...]]] = {
     ("delete", "images"): ("image", "", ()),
     ("delete", "models"): ("model", "", ()),
     ("delete", "packages"): ("package", "", ()),
+    ("delete", "networks"): ("network", "", ()),
     ("delete", "payloads"): ("payload", "", ()),
+    ("delete", "routes"): ("route", "", ()),
     ("deploy",): ("package", "", ("--name", "n")),
     ("describe", "deployment"): ("deployment", "", ()),
     ("describe", "inbox"): ("item", "", ()),
@@ -79,7 +81,7 @@ def meant(monkeypatch: pytest.MonkeyPatch) -> list[str]:
         monkeypatch.setattr(module, "resolve", resolve)
     monkeypatch.setattr(appliance, "resolve_item", resolve)
     monkeypatch.setattr(models, "resolve_all", lambda _, texts: [resolve(_, t) for t in texts])
-    for module in (catalogue, deployments):
+    for module in (catalogue, deployments, networks, routes):
         monkeypatch.setattr(module, "get", pass_on)
     monkeypatch.setattr(deployments, "update", lambda _, name, *_1, **_2: pass_on(_, name))
     monkeypatch.setattr(appliance, "remove_image", pass_on)

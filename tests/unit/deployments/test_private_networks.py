@@ -219,7 +219,7 @@ async def test_a_network_that_podman_lost_is_created_again(
         await eventually(tidy, "what nothing is recorded of is removed")
 
 
-async def test_a_network_deleted_while_podman_is_away_is_removed_by_the_next_daemon(
+async def test_a_network_deleted_without_podman_is_removed_by_the_next_daemon(
     tmp_path: Path, runner: MemoryRunner
 ) -> None:
     async with deployment_rig(tmp_path, runner, settings=ROS) as rig:

@@ -530,7 +530,7 @@ def sensible(made: Any, id_: str, component: str, executable: str) -> list[tuple
         ("PATCH", f"/v2/service_instances/{id_}", update),
         ("PUT", f"/v2/service_instances/{id_}/service_bindings/b", {"service_id": "a"}),
         ("POST", f"{MANAGER}/selection/query/", selection),
-        ("DELETE", "/nativenetwork", {"guid": "x"}),
+        ("DELETE", "/disk", {"guid": "x"}),
         ("GET", f"/serviceclass/status?package_uid={made['packageId']}", None),
         ("GET", f"/deployment/list?package_uid={made['packageId']}&phase=Succeeded", None),
         ("GET", f"/serviceinstance/{id_}", None),

@@ -144,7 +144,8 @@ def test_a_body_of_the_sdk_becomes_a_request() -> None:
         ("one", "/data", "results"),
         ("two", "/all", "/"),
     }
-    assert side == wire.ComponentSettings(component=SIDE)
+    # An empty list is not the same as none: the jobs of the package do not start.
+    assert side == wire.ComponentSettings(component=SIDE, bag_jobs=wire.BagJobDefinitions())
 
 
 def test_a_component_of_the_cloud_needs_no_device() -> None:
@@ -190,17 +191,24 @@ def test_a_value_becomes_the_text_of_a_variable(value: Any, text: str) -> None:
             400,
             "'sometimes'; send always, on-failure, no",
         ),
-        ("context/routedNetworks", [{"guid": "n"}], 501, "no routed and no native networks"),
-        ("context/nativeNetworks", [{"guid": "n"}], 501, "no routed and no native networks"),
+        ("context/routedNetworks", [{"guid": "n"}], 404, "'n' is no id of a network"),
+        ("context/nativeNetworks", [{"guid": "n"}], 404, "'n' is no id of a network"),
+        (
+            "context/nativeNetworks",
+            [{"guid": f"net-{'a' * 24}", "bindParameters": {"NETWORK_INTERFACE": "no"}}],
+            400,
+            "'no' is no network interface",
+        ),
         (
             "context/dependentDeployments/0/config",
             {"NETWORK_INTERFACE": "lo"},
             501,
-            "no routed and no native networks",
+            "leave out network_interface",
         ),
         ("context/dependentDeployments/0/config", {"mountPath": "/a"}, 501, "no disks of a cloud"),
         ("context/component_context/MAIN/static_route_config", {"W": "r"}, 404, "'r' is no id"),
-        ("context/component_context/MAIN/ros_bag_job_defs", [{"name": "b"}], 501, "no ROS bags"),
+        ("context/component_context/MAIN/ros_bag_job_defs", [{"name": "b"}], 400, "recordOptions"),
+        ("context/component_context/MAIN/ros_bag_job_defs", ["b"], 400, "is no object"),
     ],
 )  # fmt: skip
 def test_a_rule_that_is_broken_is_named(path: str, value: Any, status: int, part: str) -> None:
@@ -333,6 +341,7 @@ def test_the_device_says_that_it_runs_containers_whatever_its_variables_are() ->
         "runtime": "dockercompose",
         "runtime_docker": "True",
         "runtime_preinstalled": "False",
+        "rosbag_mount_path": "/bags",
     }
 
 

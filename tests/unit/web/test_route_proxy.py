@@ -159,6 +159,9 @@ async def test_a_route_leads_to_the_program_and_its_answer_back(
     assert (method, target) == (b"PUT", b"/a%2Fb/..;/c?x=%41&y")
     assert headers[b"cookie"] == b"a=1"
     assert headers[b"host"] == b"localhost"
+    other = await http.ask("GET", "/routes/viewer/", Upgrade="h2c", Connection="Upgrade")
+    assert other.status == 200
+    assert b"upgrade" not in program.requests[-1][2]
     head = await http.ask("HEAD", "/routes/viewer/")
     assert (head.status, head.body) == (200, b"")
     moved = await http.ask("GET", "/routes/viewer?q=1")
@@ -357,3 +360,62 @@ async def test_the_sdk_of_rapyuta_creates_lists_and_deletes_routes(http: Client)
     await until(http, "one", "STOPPED")
     gone = await http.ask("DELETE", "/api/staticroute/delete", delete, **kind)
     assert (gone.status, gone.json) == (200, {"success": True})
+
+
+async def test_the_sdk_of_rapyuta_creates_joins_and_deletes_networks(
+    http: Client, daemon: Daemon
+) -> None:
+    device = (await http.ask("GET", "/v1/device")).json
+    kind = {"Content_Type": "application/json"}
+    parameters = {
+        "device_id": device["id"],
+        "NETWORK_INTERFACE": device["interfaces"][0]["name"],
+        "restart_policy": "on-failure",
+    }
+    body = {"name": "lab", "runtime": "device", "rosDistro": "melodic", "parameters": parameters}
+    made = (await http.post("/routednetwork", {**body, "shared": True})).json
+    for change, status in (
+        ({"runtime": "cloud"}, 501),
+        ({"parameters": {**parameters, "device_id": "other"}}, 400),
+        ({"parameters": {**parameters, "limits": {"cpu": 1, "memory": 4096}}}, 400),
+        ({"parameters": {**parameters, "restart_policy": "maybe"}}, 400),
+        ({"parameters": {**parameters, "NETWORK_INTERFACE": "none0"}}, 400),
+        ({}, 409),
+    ):
+        answer = await http.post("/nativenetwork", {**body, **change})
+        assert (answer.status, list(answer.json)) == (status, ["error"]), answer.body
+
+    async def risen() -> bool:
+        found = (await http.ask("GET", f"/routednetwork/{made['guid']}")).json
+        state = found["internalDeploymentStatus"]
+        assert found["parameters"] == parameters
+        assert "not bound to the interface" in state["details"]
+        return bool((state["phase"], state["status"]) == ("Succeeded", "Running"))
+
+    await eventually(risen, "the network is ready")
+    assert [n["guid"] for n in (await http.ask("GET", "/routednetwork")).json] == [made["guid"]]
+    assert (await http.ask("GET", "/nativenetwork")).json == []
+    package = (await http.post("/serviceclass/add", json.loads(MANIFEST))).json
+    component = package["planIds"][0]["componentIds"][0]
+    provision = {
+        "service_id": package["packageId"],
+        "plan_id": package["planIds"][0]["planId"],
+        "context": {"name": "one", "routedNetworks": [{"guid": made["guid"]}]},
+        "parameters": {component: {"component_id": component, "device_id": device["id"]}},
+    }
+    path = "/v2/service_instances/instanceId"
+    answer = await http.ask("PUT", path, json.dumps(provision).encode(), **kind)
+    assert answer.status == 200, answer.body
+    await until(http, "one", "SUCCEEDED")
+    assert (await http.ask("GET", "/v1/deployments/one")).json["networks"] == [made["guid"]]
+    used = await http.ask("DELETE", f"/routednetwork/{made['guid']}")
+    assert used.status == 409
+    await http.ask("DELETE", "/v1/deployments/one")
+    await until(http, "one", "STOPPED")
+    assert (await http.ask("DELETE", f"/routednetwork/{made['guid']}")).status == 200
+
+    async def gone() -> bool:
+        return (await http.ask("GET", f"/routednetwork/{made['guid']}")).status == 404
+
+    await eventually(gone, "the network is gone")
+    assert await daemon.runner.networks({}) == []

@@ -65,7 +65,7 @@ async def test_only_methods_that_change_nothing_are_served_by_get(http: Client) 
     read = {
         "Version", "Utilization", "Status", "Names", "Watch", "List", "Details", "ReadLogs",
         "Explain", "Get", "ListModels", "DownloadModel", "ListCatalogs", "ReadCatalog",
-        "ListInstances", "ReadInstance", "ListUploads", "GetUpload", "ReadLog",
+        "ListInstances", "ReadInstance", "ListUploads", "GetUpload", "ReadLog", "GetJob", "ListJobs",
     }  # fmt: skip
     for rule in rules_of(await served(http)):
         assert (rule.verb == "GET") == (rule.method.path.rpartition("/")[2] in read), rule
@@ -163,6 +163,18 @@ async def test_each_unary_method_gives_equal_messages_over_grpc_connect_and_read
         "Deployments.Update": (once, {"deployment": "none", "executables": []}),
         "Deployments.Delete": (once, {"deployment": "none"}),
         "Devices.Get": (once, {}),
+        "Networks.Create": (once, {"name": " "}),
+        "Networks.List": (once, {"kind": "NETWORK_KIND_ROUTED"}),
+        "Networks.Get": (once, {"network": "none"}),
+        "Networks.Delete": (once, {"network": "none"}),
+        "Bags.StartJob": (once, {"deployment": "none"}),
+        "Bags.StopJob": (once, {"job": "none"}),
+        "Bags.ListJobs": (once, {"statuses": ["BAG_JOB_STATUS_RUNNING"]}),
+        "Bags.GetJob": (once, {"job": "none"}),
+        "Bags.UpdateJob": (once, {"job": "none"}),
+        "Bags.List": (once, {}),
+        "Bags.Get": (once, {"bag": "none"}),
+        "Bags.Delete": (once, {"bag": "none"}),
         "Routes.Create": (once, {"prefix": "NONE"}),
         "Routes.List": (once, {}),
         "Routes.Get": (once, {"route": "none"}),

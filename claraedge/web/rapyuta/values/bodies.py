@@ -71,7 +71,21 @@ class ComponentContext(_SdkPart, frozen=True, rename=None):
     component_override: ComponentOverride = ComponentOverride()
     static_route_config: Mapping[str, str] = {}
     """Name of an endpoint -> id of a static route."""
-    ros_bag_job_defs: Sequence[object] = ()
+    ros_bag_job_defs: Sequence[object] | None = None
+    """None: those of the package."""
+
+
+class BindParameters(_SdkPart, frozen=True):
+    """How a deployment joins a network."""
+
+    network_interface: str = msgspec.field(name="NETWORK_INTERFACE", default="")
+
+
+class JoinedNetwork(_SdkPart, frozen=True):
+    """A network that a deployment joins."""
+
+    guid: str
+    bind_parameters: BindParameters = BindParameters()
 
 
 class ProvisionContext(_SdkPart, frozen=True):
@@ -81,8 +95,8 @@ class ProvisionContext(_SdkPart, frozen=True):
     labels: Sequence[SdkLabel] = ()
     dependent_deployments: Sequence[Dependency] = ()
     disk_mount_info: Sequence[DiskMount] = ()
-    routed_networks: Sequence[object] = ()
-    native_networks: Sequence[object] = ()
+    routed_networks: Sequence[JoinedNetwork] = ()
+    native_networks: Sequence[JoinedNetwork] = ()
     component_context: Mapping[str, ComponentContext] = msgspec.field(
         name="component_context", default_factory=dict
     )
@@ -138,6 +152,26 @@ class BindingBody(msgspec.Struct, frozen=True):
 
     service_id: str | None = None
     plan_id: str | None = None
+
+
+class NetworkParameters(_SdkPart, frozen=True, rename=None):
+    """Where a network is."""
+
+    device_id: str = ""
+    network_interface: str = msgspec.field(name="NETWORK_INTERFACE", default="")
+    restart_policy: str | None = None
+    limits: object = None
+
+
+class NetworkBody(msgspec.Struct, frozen=True, rename="camel", forbid_unknown_fields=True):
+    """The body of POST /nativenetwork and /routednetwork."""
+
+    name: str
+    runtime: str
+    ros_distro: str = ""
+    shared: bool = False
+    """Whether other projects may use it: a device has no others."""
+    parameters: NetworkParameters | None = None
 
 
 class NewRouteBody(msgspec.Struct, frozen=True, rename="camel", forbid_unknown_fields=True):

@@ -149,7 +149,8 @@ def _context(deployment: wire.Deployment, device_id: str) -> _Object:
         "nativeNetworks": [],
         "component_context": {
             component.id: {
-                "component_override": {"restart_policy": POLICIES[component.restart_policy]}
+                "component_override": {"restart_policy": POLICIES[component.restart_policy]},
+                "static_route_config": dict(component.routes),
             }
             for component in deployment.components
             if component.restart_policy in POLICIES

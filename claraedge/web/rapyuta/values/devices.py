@@ -13,7 +13,13 @@ from claraedge.wire.claraedge.v1 import deployments_pb2 as wire
 _Object: TypeAlias = dict[str, object]
 _ONLINE = "ONLINE"
 #: By these the SDK decides that containers can be deployed: version 1.4.0 by the first.
-_RUNTIME = {"runtime": "dockercompose", "runtime_docker": "True", "runtime_preinstalled": "False"}
+_RUNTIME = {
+    "runtime": "dockercompose",
+    "runtime_docker": "True",
+    "runtime_preinstalled": "False",
+    # Without it the SDK deploys no bag jobs.
+    "rosbag_mount_path": "/bags",
+}
 _ORGANIZATION = {"guid": "org-claraedge", "name": "claraedge", "state": "ACTIVATED"}
 
 

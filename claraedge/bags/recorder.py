@@ -25,15 +25,13 @@ from claraedge.supervised.allocations import Allocations, Claim
 from claraedge.supervised.container import SupervisedContainer
 from claraedge.supervised.keeper import Keeper, stays_up
 from claraedge.supervised.workshop import Found, Workshop
-from claraedge.waiting.backoff import Backoff
+from claraedge.waiting.patience import patiently, while_wanted
 
 _log = logging.getLogger(__name__)
 
 #: Seconds between two searches for bags that were closed, while a job records continuously: its
 #: container does not report them.
 _SEARCH = 5.0
-#: Pauses in seconds after an error in storing.
-_PAUSES = (1.0, 60.0)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -223,36 +221,15 @@ class BagRecorder:
             self._waits_for = str(error)
 
     async def _patiently(self, work: Callable[[], Awaitable[object]]) -> None:
-        """Does work, and repeats it until it succeeds."""
-        pauses = Backoff(*_PAUSES)
-        while True:
-            try:
-                await work()
-            except (ClaraedgeError, OSError) as error:
-                self._waits_for = str(error)
-                extra = {"job": self.job.id, "reason": str(error)}
-                _log.warning("a bag job waits", extra=extra)
-                await asyncio.sleep(pauses.next())
-            else:
-                return
+        await patiently(work, self._wait, always=True)
+
+    def _wait(self, error: ClaraedgeError | OSError) -> None:
+        self._waits_for = str(error)
+        extra = {"job": self.job.id, "reason": str(error)}
+        _log.warning("a bag job waits", extra=extra)
 
     async def _unless_stopped(self, work: Coroutine[Any, Any, None]) -> None:
-        """Does work until it is done, or the job is to stop."""
-        task = asyncio.ensure_future(work)
-        try:
-            while not task.done() and self.job.wanted:
-                self._news.clear()
-                news = asyncio.ensure_future(self._news.wait())
-                try:
-                    await asyncio.wait({task, news}, return_when=asyncio.FIRST_COMPLETED)
-                finally:
-                    news.cancel()
-        finally:
-            if not task.done():
-                task.cancel()
-                await asyncio.wait({task})
-        if not task.cancelled():
-            task.result()
+        await while_wanted(work, lambda: self.job.wanted, self._news)
 
     async def _abandon(self) -> None:
         supervised = self._supervised

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections import Counter
 from collections.abc import (
     AsyncIterator,
     Awaitable,
@@ -47,7 +48,7 @@ from claraedge.packages import records as package_records
 from claraedge.packages.ids import NewKindId
 from claraedge.packages.model import Package
 from claraedge.routes import records as route_records
-from claraedge.runner.protocol import LABEL_DEPLOYMENT, Container
+from claraedge.runner.protocol import LABEL_DEPLOYMENT, Container, Limit
 from claraedge.store.database import Transaction
 from claraedge.supervised.orphans import OrphanContainers
 from claraedge.waiting.backoff import Backoff
@@ -56,6 +57,13 @@ from claraedge.waiting.until import wait_set
 _log = logging.getLogger(__name__)
 
 _RETRY = 1.0
+#: All that a deployment which has not ended can be.
+_COUNTED = (
+    DeploymentStatus.RUNNING,
+    DeploymentStatus.PENDING,
+    DeploymentStatus.ERROR,
+    DeploymentStatus.STOPPED,
+)
 #: Pauses in seconds after a bug in the life of one deployment.
 _PAUSES = (1.0, 60.0)
 
@@ -291,6 +299,33 @@ class Deployments:
         self._orphans.expect()
         self._wake.set()
 
+    async def warnings(self) -> Sequence[str]:
+        """Returns what the machine does not do for deployments, as texts for people."""
+        limited = sorted(
+            live.deployment.name
+            for live in self._live.values()
+            if any(executable.cpu for _, executable in live.deployment.plan.executables())
+        )
+        if not limited:
+            return ()
+        try:
+            enforced = await self._site.workshop.runner.limits()
+        except RunnerUnavailableError:
+            return ()
+        if Limit.CPU in enforced:
+            return ()
+        return (
+            f"`limits.cpu` of the deployments {', '.join(limited)} has no effect: this machine does"
+            " not let the user of the daemon limit cores. It needs cgroup v2 only, and the"
+            " controller cpu delegated to that user (`systemctl edit user@.service`, then [Service]"
+            " Delegate=cpu memory pids, and a restart of the machine)",
+        )
+
+    def counts(self) -> Mapping[DeploymentStatus, int]:
+        """Returns how many of the deployments that have not ended are in each status."""
+        found = Counter(self._view(live.deployment).status for live in self._live.values())
+        return {status: found[status] for status in _COUNTED}
+
     def count(self) -> int:
         """Returns the number of deployments that have not ended."""
         return len(self._live)
@@ -302,27 +337,31 @@ class Deployments:
         self._wake.set()
 
     async def _keep(self, live: LiveDeployment) -> None:
-        """Controls one deployment until it has ended. A bug in it is that deployment's failure."""
-        pauses = Backoff(*_PAUSES)
+        """Controls one deployment until it has ended. An error in it is its own failure."""
+        pauses, failed = Backoff(*_PAUSES), False
         while True:
             try:
+                if failed:
+                    live = await self._again(live)
                 await live.run()
             except Exception as error:  # noqa: BLE001 - it fails alone
-                reason = str(known(error, "a deployment", deployment=live.id))
+                failed = True
+                live.waits_for = str(known(error, "a deployment", deployment=live.id))
                 await asyncio.sleep(pauses.next())
-                live = await self._again(live, reason)
             else:
                 break
         del self._live[live.id]
-        dropped = await self._site.database.write(records.drop_old)
-        await in_thread(remove_logs, self._site.workshop.logs, dropped)
+        try:
+            dropped = await self._site.database.write(records.drop_old)
+            await in_thread(remove_logs, self._site.workshop.logs, dropped)
+        except (ClaraedgeError, OSError) as error:  # the next end removes them
+            _log.warning("records of old deployments are left", extra={"reason": str(error)})
 
-    async def _again(self, live: LiveDeployment, reason: str) -> LiveDeployment:
+    async def _again(self, live: LiveDeployment) -> LiveDeployment:
         """Returns a deployment whose life met an error, as an earlier daemon would have left it."""
         recorded = await self._site.database.read(lambda tx: records.get(tx, live.id))
-        again = LiveDeployment(self._site, recorded)
-        again.waits_for = reason
         present = await self._site.workshop.present()
+        again = LiveDeployment(self._site, recorded)
         again.adopt(self._by_key(c for c in present if _of(c) == live.id))
         self._live[live.id] = again
         return again
@@ -337,6 +376,8 @@ class Deployments:
                 self._networks_tidy = True
         except ClaraedgeError as error:
             _log.debug("tidying waits", extra={"reason": str(error)})
+            for live in self._new:
+                live.waits_for = str(error)
             return False
         return self._orphans.soonest() is None
 

@@ -41,6 +41,13 @@ class Page(Collector):
             ("source",),
         )
         yield from _jobs(now)
+        yield _gauge(
+            "claraedge_deployments",
+            "Deployments that have not ended, by status: running, pending (something starts, waits,"
+            " or is started again), error (an executable has failed for good), stopped.",
+            {(status,): count for status, count in now.deployments.items()},
+            ("status",),
+        )
         yield from _inbox(now)
         yield from _calls(now)
         yield from _gpus(now)

@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 
 from claraedge.appliance.disks import Figures
 from claraedge.bugs import known
+from claraedge.deployments.model import DeploymentStatus
 from claraedge.gpu.sampler import Sampler
 from claraedge.gpu.telemetry import GpuReading
 from claraedge.inbox.model import ItemState
@@ -38,6 +39,8 @@ class Sources:
     """Returns the number of items by state."""
     disks: Callable[[], Sequence[Figures]]
     gpus: Sampler
+    deployments: Callable[[], Mapping[DeploymentStatus, int]]
+    """Returns the number of deployments by status."""
     restarts: Callable[[], int]
     """Returns how often containers of services were started again."""
     is_paused: Callable[[], bool]
@@ -62,6 +65,7 @@ class Snapshot:
     restarts: int
     is_paused: bool
     disks: Sequence[Figures]
+    deployments: Mapping[str, int] = field(default_factory=dict)
     jobs: Mapping[str, int] = field(default_factory=dict)
     items: Mapping[str, int] = field(default_factory=dict)
     deliveries: Mapping[str, int] = field(default_factory=dict)
@@ -107,6 +111,7 @@ class FigureReader:
             restarts=sources.restarts(),
             is_paused=sources.is_paused(),
             disks=sources.disks(),
+            deployments={status.lower(): n for status, n in sources.deployments().items()},
             jobs=jobs or {},
             items={state.value: count for state, count in (items or {}).items()},
             deliveries={row["state"]: row["count"] for row in due},

@@ -18,8 +18,6 @@ from claraedge.errors import (
     ClaraedgeError,
     NetworkMasterError,
     NetworkNotFoundError,
-    RunnerUnavailableError,
-    StorageFullError,
 )
 from claraedge.images.images import Images
 from claraedge.runner.protocol import (
@@ -35,7 +33,7 @@ from claraedge.supervised.container import SupervisedContainer
 from claraedge.supervised.keeper import Keeper
 from claraedge.supervised.recipe import UNNAMED, Recipe
 from claraedge.supervised.workshop import Workshop, read_found
-from claraedge.waiting.backoff import Backoff
+from claraedge.waiting.patience import patiently, while_wanted
 
 _log = logging.getLogger(__name__)
 
@@ -45,8 +43,6 @@ PORT = 11311
 _MASTER = 0
 #: Seconds until a ROS master has to accept connections after its start.
 _START = 30.0
-#: Seconds until Podman is tried again: the first pause, and the longest.
-_PAUSES = (1.0, 30.0)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,7 +76,7 @@ class LiveNetwork:
         self._site = site
         self._present: Container | None = None
         self._master: SupervisedContainer | None = None
-        self._has_risen = False
+        self._exists = False
         self._changed = asyncio.Event()
         self._news = asyncio.Event()
 
@@ -113,7 +109,7 @@ class LiveNetwork:
         """Its phase, in the words of deployments."""
         if not self.network.wanted:
             return DeploymentPhase.PARTIALLY_DEPROVISIONED
-        if self._has_risen:
+        if self._exists:
             return DeploymentPhase.SUCCEEDED
         if self.failure is not None:
             return DeploymentPhase.FAILED_TO_START
@@ -124,7 +120,7 @@ class LiveNetwork:
         """How it is at this moment."""
         if self.failure is not None:
             return DeploymentStatus.ERROR
-        if not self._has_risen or not (self._master is None or self._master.fit):
+        if not self._exists or not (self._master is None or self._master.fit):
             return DeploymentStatus.PENDING
         return DeploymentStatus.RUNNING
 
@@ -141,7 +137,7 @@ class LiveNetwork:
         self._changed.set()
         self._notify()
 
-    async def risen(self) -> None:
+    async def existing(self) -> None:
         """Returns once components can join it: it exists in Podman, and its ROS master is up.
 
         A network that somebody else removed from Podman is created again. Raises
@@ -153,7 +149,7 @@ class LiveNetwork:
                 raise NetworkNotFoundError(f"the {self.network.title} is being deleted")
             if self.failure is not None:
                 raise self.failure
-            if self._has_risen:
+            if self._exists:
                 await self._ensure()
                 return
             await self._news.wait()
@@ -173,7 +169,7 @@ class LiveNetwork:
         """
         try:
             if self.network.wanted:
-                await self._while_wanted(self._rise())
+                await self._while_wanted(self._create())
             while self.network.wanted:
                 self._changed.clear()
                 await self._changed.wait()
@@ -185,23 +181,9 @@ class LiveNetwork:
             self._site.allocations.release(self.id)
 
     async def _while_wanted(self, work: Coroutine[Any, Any, None]) -> None:
-        task = asyncio.ensure_future(work)
-        try:
-            while not task.done() and self.network.wanted:
-                self._changed.clear()
-                changed = asyncio.ensure_future(self._changed.wait())
-                try:
-                    await asyncio.wait({task, changed}, return_when=asyncio.FIRST_COMPLETED)
-                finally:
-                    changed.cancel()
-        finally:
-            if not task.done():
-                task.cancel()
-                await asyncio.wait({task})
-        if not task.cancelled():
-            task.result()
+        await while_wanted(work, lambda: self.network.wanted, self._changed)
 
-    async def _rise(self) -> None:
+    async def _create(self) -> None:
         """Creates what is missing of it; an error of its ROS master is kept as its failure."""
         self.waits_for = "Podman, which creates it"
         await self._patiently(self._ensure, always=True)
@@ -212,7 +194,7 @@ class LiveNetwork:
                 self._failed(error)
                 return
         self.waits_for = ""
-        self._has_risen = True
+        self._exists = True
         self._notify()
         _log.info("network created", extra={"network": self.id, "subnet": self.subnet})
 
@@ -310,23 +292,12 @@ class LiveNetwork:
     async def _patiently(
         self, work: Callable[[], Coroutine[Any, Any, None]], *, always: bool = False
     ) -> None:
-        """Does work; repeats it while Podman does not answer or a disk is full.
+        await patiently(work, self._wait, always=always)
 
-        `always`: repeats it whatever the error.
-        """
-        pauses = Backoff(*_PAUSES)
-        while True:
-            try:
-                await work()
-            except ClaraedgeError as error:
-                if not (always or isinstance(error, RunnerUnavailableError | StorageFullError)):
-                    raise
-                self.waits_for = str(error)
-                extra = {"network": self.id, "reason": str(error)}
-                _log.warning("a network waits", extra=extra)
-            else:
-                return
-            await asyncio.sleep(pauses.next())
+    def _wait(self, error: ClaraedgeError | OSError) -> None:
+        self.waits_for = str(error)
+        extra = {"network": self.id, "reason": str(error)}
+        _log.warning("a network waits", extra=extra)
 
     def ended(self, error: ClaraedgeError) -> None:
         """Notes that its ROS master has ended for good."""

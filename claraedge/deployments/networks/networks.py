@@ -123,14 +123,14 @@ class PrivateNetworks:
         """Returns, per id of a component of a deployment, what it has of its networks.
 
         Waits until these networks can be joined. Raises NetworkNotFoundError for one that is being
-        deleted, and as `LiveNetwork.risen` does.
+        deleted, and as `LiveNetwork.existing` does.
         """
         found: dict[str, Joined] = {}
         for member in await self._database.read(lambda tx: records.memberships(tx, deployment)):
             live = self._live.get(member.network)
             if live is None:
                 raise NetworkNotFoundError(f"the network {member.network} has been deleted")
-            await live.risen()
+            await live.existing()
             own = address(live.subnet, member.place)
             before = found.get(member.component, Joined(addresses={}, variables={}))
             ros = {"ROS_MASTER_URI": live.master, **ros_address(own)} if live.master else {}

@@ -37,7 +37,6 @@ from claraedge.errors import (
     ClaraedgeError,
     DeploymentFailedError,
     ImageNotFoundError,
-    RunnerUnavailableError,
     StorageFullError,
 )
 from claraedge.fs import files
@@ -45,12 +44,9 @@ from claraedge.packages.model import RestartPolicy
 from claraedge.runner.protocol import LABEL_DEPLOYMENT, Container
 from claraedge.supervised.allocations import Claim
 from claraedge.supervised.recipe import Recipe
-from claraedge.waiting.backoff import Backoff
+from claraedge.waiting.patience import patiently, while_wanted
 
 _log = logging.getLogger(__name__)
-
-#: Seconds until Podman or a full disk is tried again: the first pause, and the longest.
-_PAUSES = (1.0, 30.0)
 
 
 class LiveDeployment:
@@ -139,22 +135,7 @@ class LiveDeployment:
         return True
 
     async def _while_wanted(self, work: Coroutine[Any, Any, None]) -> None:
-        """Does work until it is done, or the deployment is not wanted any more."""
-        task = asyncio.ensure_future(work)
-        try:
-            while not task.done() and self.deployment.wanted:
-                self._changed.clear()
-                changed = asyncio.ensure_future(self._changed.wait())
-                try:
-                    await asyncio.wait({task, changed}, return_when=asyncio.FIRST_COMPLETED)
-                finally:
-                    changed.cancel()
-        finally:
-            if not task.done():
-                task.cancel()
-                await asyncio.wait({task})
-        if not task.cancelled():
-            task.result()
+        await while_wanted(work, lambda: self.deployment.wanted, self._changed)
 
     # --- provisioning --------------------------------------------------------------------------
 
@@ -355,23 +336,12 @@ class LiveDeployment:
     async def _patiently(
         self, work: Callable[[], Coroutine[Any, Any, None]], *, always: bool = False
     ) -> None:
-        """Does work; repeats it while Podman does not answer or a disk is full.
+        await patiently(work, self._wait, always=always)
 
-        `always`: repeats it whatever the error.
-        """
-        pauses = Backoff(*_PAUSES)
-        while True:
-            try:
-                await work()
-            except ClaraedgeError as error:
-                if not (always or isinstance(error, RunnerUnavailableError | StorageFullError)):
-                    raise
-                self.waits_for = str(error)
-                extra = {"deployment": self.id, "reason": str(error)}
-                _log.warning("a deployment waits", extra=extra)
-            else:
-                return
-            await asyncio.sleep(pauses.next())
+    def _wait(self, error: ClaraedgeError | OSError) -> None:
+        self.waits_for = str(error)
+        extra = {"deployment": self.id, "reason": str(error)}
+        _log.warning("a deployment waits", extra=extra)
 
     def _fault(self, error: ClaraedgeError) -> Fault:
         policies = {component.restart for component in self.deployment.plan.components}

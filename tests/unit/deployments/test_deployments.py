@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
 
 from claraedge.deployments.model import (
     DeploymentPhase,
+    DeploymentPlan,
     DeploymentStatus,
     ExecutableChange,
     FaultCode,
 )
+from claraedge.deployments.running import live
 from claraedge.errors import (
     DeploymentExistsError,
     DeploymentInUseError,
@@ -23,7 +26,7 @@ from claraedge.errors import (
 )
 from claraedge.packages.model import Package, RestartPolicy
 from claraedge.runner.memory.runner import MemoryRunner
-from claraedge.runner.protocol import ContainerSpec
+from claraedge.runner.protocol import ContainerSpec, Limit, Network
 from claraedge.runner.protocol import Phase as ContainerPhase
 from tests.rig.deployments import (
     component,
@@ -82,8 +85,10 @@ async def test_a_deployment_starts_and_is_undeployed(tmp_path: Path, runner: Mem
     async with deployment_rig(tmp_path, runner, packages=[pack]) as rig:
         created = await rig.deploy("one", pack, labels={"room": "3"})
         assert created.deployment.phase is DeploymentPhase.IN_PROGRESS
+        assert rig.deployments.counts()[DeploymentStatus.PENDING] == 1
         started = await rig.until_phase("one", DeploymentPhase.SUCCEEDED)
         assert started.status is DeploymentStatus.RUNNING
+        assert rig.deployments.counts()[DeploymentStatus.RUNNING] == 1
         assert started.deployment.labels == {"room": "3"}
         assert len(await rig.containers()) == 3  # with the holder of their network
         assert rig.allocations.allocated().memory == 128
@@ -446,3 +451,53 @@ async def test_changes_are_events(tmp_path: Path, runner: MemoryRunner) -> None:
         ]
         assert {e["id"] for e in found} == {created.deployment.id}
         assert {e["package"] for e in found} == {pack.id}
+
+
+async def test_a_bug_in_one_deployment_is_tried_again_and_ends_no_other(
+    tmp_path: Path, runner: MemoryRunner, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    places = live.places
+    failures = [ValueError("a bug"), ValueError("once more")]
+
+    def failing(network: Network, plan: DeploymentPlan) -> Mapping[str, str]:
+        if failures:
+            raise failures.pop()
+        return places(network, plan)
+
+    pack = app()
+    async with deployment_rig(tmp_path, runner, packages=[pack]) as rig:
+        await rig.deploy("well", pack)
+        await rig.until_phase("well", DeploymentPhase.SUCCEEDED)
+        monkeypatch.setattr(live, "places", failing)
+        await rig.deploy("one", pack)
+        await rig.until("one", lambda v: "this is a bug" in v.waits_for)
+        view = await rig.until_phase("one", DeploymentPhase.SUCCEEDED)
+        assert view.status is DeploymentStatus.RUNNING
+        assert (await rig.deployments.get("well")).status is DeploymentStatus.RUNNING
+        assert len(await rig.containers()) == 4
+
+
+async def test_while_podman_never_answered_a_deployment_says_so(
+    tmp_path: Path, runner: MemoryRunner
+) -> None:
+    pack = app()
+    runner.available = False
+    async with deployment_rig(tmp_path, runner, packages=[pack]) as rig:
+        await rig.deploy("one", pack)
+        await rig.until("one", lambda v: v.waits_for)
+        runner.available = True
+        await rig.until_phase("one", DeploymentPhase.SUCCEEDED)
+
+
+async def test_a_limit_of_cores_that_the_machine_does_not_enforce_is_reported(
+    tmp_path: Path, runner: MemoryRunner
+) -> None:
+    pack = package(component(executable(cpu=0.5)))
+    async with deployment_rig(tmp_path, runner, packages=[pack]) as rig:
+        assert await rig.deployments.warnings() == ()
+        await rig.deploy("one", pack)
+        runner.enforced = frozenset({Limit.MEMORY})
+        (text,) = await rig.deployments.warnings()
+        assert "`limits.cpu` of the deployments one has no effect" in text
+        runner.enforced = frozenset(Limit)
+        assert await rig.deployments.warnings() == ()

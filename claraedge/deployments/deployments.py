@@ -18,7 +18,7 @@ from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, replace
 from functools import partial
 
-from claraedge.blocking import in_thread
+from claraedge.blocking import in_thread, to_its_end
 from claraedge.bugs import known
 from claraedge.deployments import records
 from claraedge.deployments.access import networks_of
@@ -154,12 +154,13 @@ class Deployments:
             self._site.sidecars.added(tx, deployment)
             return records.get(tx, id_)
 
-        deployment = await self._site.database.write(work)
-        _log.info(
-            "deployment created",
-            extra={"deployment": id_, "deployment_name": request.name, "package": package.id},
-        )
-        self._begin(deployment)
+        async def begin() -> Deployment:
+            deployment = await self._site.database.write(work)
+            _log.info("deployment created", extra={"deployment": id_, "package": package.id})
+            self._begin(deployment)
+            return deployment
+
+        deployment = await to_its_end(begin())  # recorded is begun, though the client has gone
         return self._view(deployment)
 
     async def list(
@@ -205,10 +206,14 @@ class Deployments:
             records.set_pending(tx, deployment.id, changed(deployment.plan, changes), now)
             return records.get(tx, deployment.id)
 
-        deployment = await self._site.database.write(work)
-        live = self._live.get(deployment.id)
-        if live is not None and deployment.update is not None:
-            live.update(deployment.update)
+        async def begin() -> Deployment:
+            deployment = await self._site.database.write(work)
+            live = self._live.get(deployment.id)
+            if live is not None and deployment.update is not None:
+                live.update(deployment.update)
+            return deployment
+
+        deployment = await to_its_end(begin())
         return self._view(deployment)
 
     async def undeploy(self, text: str) -> DeploymentView:
@@ -223,10 +228,14 @@ class Deployments:
             records.undeploy(tx, deployment.id, now)
             return records.get(tx, deployment.id)
 
-        deployment = await self._site.database.write(work)
-        live = self._live.get(deployment.id)
-        if live is not None:
-            live.undeploy()
+        async def begin() -> Deployment:
+            deployment = await self._site.database.write(work)
+            live = self._live.get(deployment.id)
+            if live is not None and not deployment.wanted:
+                live.undeploy()
+            return deployment
+
+        deployment = await to_its_end(begin())
         return self._view(deployment)
 
     async def executable(self, text: str, executable: str) -> tuple[str, DeployedExecutable]:
@@ -359,9 +368,13 @@ class Deployments:
 
     async def _again(self, live: LiveDeployment) -> LiveDeployment:
         """Returns a deployment whose life met an error, as an earlier daemon would have left it."""
-        recorded = await self._site.database.read(lambda tx: records.get(tx, live.id))
         present = await self._site.workshop.present()
+        recorded = await self._site.database.read(lambda tx: records.get(tx, live.id))
         again = LiveDeployment(self._site, recorded)
+        if not live.deployment.wanted:  # since the read
+            again.undeploy()
+        elif live.deployment.update is not None:
+            again.update(live.deployment.update)
         again.adopt(self._by_key(c for c in present if _of(c) == live.id))
         self._live[live.id] = again
         return again

@@ -51,7 +51,6 @@ class FaultCode(enum.StrEnum):
     """Why a deployment failed: the codes of rapyuta.io."""
 
     EXITED_EARLY = "DEP_E152"
-    DEPENDENCY = "DEP_E156"
     NO_IMAGE = "DEP_E161"
     INVALID = "DEP_E162"
     CRASHES = "DEP_E163"

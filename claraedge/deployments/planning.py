@@ -316,7 +316,7 @@ def _mounts(
         mistakes += [f"{where}.mountPath: {text}" for text in _of_target(mount.mount_path)]
         source, wrong = _source(mount.sub_path, device.host_folders)
         mistakes += [f"{where}.subPath: {text}" for text in wrong]
-        target = posixpath.normpath(mount.mount_path)
+        target = _normal(mount.mount_path)
         for executable in users:
             if (executable.id, target) in found:
                 mistakes.append(
@@ -329,12 +329,17 @@ def _mounts(
 
 
 def _of_target(path: str) -> list[str]:
-    clean = posixpath.normpath(path)
+    clean = _normal(path)
     if not path.startswith("/") or "\0" in path or ".." in path.split("/"):
         return [f"{path!r} is no absolute path in the container"]
-    if clean in ("/", "//") or any(clean == r or clean.startswith(r + "/") for r in _RESERVED):
+    if clean == "/" or any(clean == r or clean.startswith(r + "/") for r in _RESERVED):
         return [f"{path} belongs to the container itself; use a folder such as /data"]
     return []
+
+
+def _normal(path: str) -> str:
+    """Returns an absolute path in its shortest form; POSIX lets two slashes at its begin stand."""
+    return "/" + posixpath.normpath(path).lstrip("/")
 
 
 def _source(path: str, host_folders: Iterable[str]) -> tuple[str, list[str]]:

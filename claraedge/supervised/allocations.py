@@ -1,8 +1,8 @@
 """Memory and GPUs of containers that are kept running, in addition to those of jobs.
 
 Jobs and deployments share one device. A deployment keeps what it has until it ends; so it waits in
-a queue of its own, and no new job starts on what the first in that queue waits for: each wait ends
-when what runs ends. The scheduler of jobs calls `grant` in each of its rounds.
+a queue of its own, and no new job starts on what the first in that queue waits for: each wait for
+jobs ends when what runs ends. The scheduler of jobs calls `grant` in each of its rounds.
 """
 
 from __future__ import annotations
@@ -60,7 +60,9 @@ class Allocations:
         self._given: dict[str, _Allocation] = {}
         self._queue: dict[str, _Request] = {}
         self._texts: Mapping[str, str] = {}
-        self._awaited: frozenset[str] = frozenset()
+        self._awaited: Claim | None = None
+        """The first request that waits for the end of jobs."""
+        self._awaited_gpus: frozenset[str] = frozenset()
 
     async def acquire(self, owner: str, claim: Claim) -> tuple[str, ...]:
         """Waits until the device has what is asked for; returns the CDI names of the GPUs.
@@ -89,6 +91,8 @@ class Allocations:
         """Frees what an owner has; one that has nothing is no error."""
         had = self._given.pop(owner, None)
         waited = self._queue.pop(owner, None)
+        if waited and not self._queue:
+            self._awaited, self._awaited_gpus = None, frozenset()
         if had or waited:
             self._on_change()
 
@@ -99,9 +103,14 @@ class Allocations:
         return self._texts.get(owner, "memory and GPUs; its turn comes")
 
     @property
-    def first(self) -> Claim | None:
-        """The request of the first in the queue; None: nobody waits."""
-        return next((waiting.claim for waiting in self._queue.values()), None)
+    def waits(self) -> bool:
+        """Whether somebody waits."""
+        return bool(self._queue)
+
+    @property
+    def wants_gpu(self) -> bool:
+        """Whether somebody waits who asks for a GPU."""
+        return any(waiting.claim.gpus for waiting in self._queue.values())
 
     @property
     def gpus(self) -> frozenset[str]:
@@ -110,25 +119,49 @@ class Allocations:
 
     def allocated(self) -> Allocated:
         """Returns what owners have and wait for now."""
-        first = self.first
         return Allocated(
-            memory=sum(had.memory for had in self._given.values()),
+            memory=self._memory,
             gpus=self.gpus,
-            awaited_memory=first.memory if first else 0,
-            awaited_gpus=self._awaited if first else frozenset(),
+            awaited_memory=self._awaited.memory if self._awaited else 0,
+            awaited_gpus=self._awaited_gpus,
         )
 
-    def grant(self, free_memory: int | None, free_gpus: Sequence[str], gpus: Sequence[str]) -> None:
-        """Gives what is free to the first in the queue, and to the next ones while that suffices.
+    @property
+    def _memory(self) -> int:
+        return sum(given.memory for given in self._given.values())
 
-        `free_memory`: megabytes; None: memory is not limited. `gpus`: all usable GPUs.
+    def grant(
+        self,
+        free_memory: int | None,
+        free_gpus: Sequence[str],
+        *,
+        memory: int | None,
+        gpus: Sequence[str],
+    ) -> Claim | None:
+        """Gives what is free, in the order of the requests; returns the first that has to wait.
+
+        A request that would have to wait even if no job ran, since owners have what it asks for,
+        delays no other. `free_memory`: megabytes that neither jobs nor owners have; `memory`: those
+        of the device; None: memory is not limited. `gpus`: all usable GPUs.
         """
         texts: dict[str, str] = {}
-        self._awaited = frozenset()
+        self._awaited, self._awaited_gpus = None, frozenset()
         for owner, waiting in list(self._queue.items()):
             claim = waiting.claim
+            left = None if memory is None else memory - self._memory
+            unowned = [gpu for gpu in gpus if gpu not in self.gpus]
+            never = _lack(claim, left, unowned)
             lacks = _lack(claim, free_memory, free_gpus)
-            if lacks is None and not texts:
+            if never is not None:
+                texts[owner] = f"{never} next to other deployments"
+            elif self._awaited is not None:
+                texts[owner] = lacks or "its turn: another deployment goes before it"
+            elif lacks is not None:
+                texts[owner] = lacks
+                self._awaited = claim
+                free_first = sorted(unowned, key=lambda gpu: gpu not in free_gpus)
+                self._awaited_gpus = frozenset(free_first[: claim.gpus])
+            else:
                 given = tuple(free_gpus[: claim.gpus])
                 free_gpus = free_gpus[claim.gpus :]
                 free_memory = None if free_memory is None else free_memory - claim.memory
@@ -136,13 +169,8 @@ class Allocations:
                 self._given[owner] = _Allocation(claim.memory, given)
                 if not waiting.granted.done():  # it may have been cancelled in this very step
                     waiting.granted.set_result(given)
-                continue
-            if not texts:
-                candidates = [*free_gpus, *(gpu for gpu in gpus if gpu not in {*free_gpus})]
-                usable = [gpu for gpu in candidates if gpu not in self.gpus]
-                self._awaited = frozenset(usable[: claim.gpus])
-            texts[owner] = lacks or "its turn: another deployment goes before it"
         self._texts = texts
+        return self._awaited
 
 
 def _lack(claim: Claim, free_memory: int | None, free_gpus: Sequence[str]) -> str | None:

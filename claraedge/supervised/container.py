@@ -42,13 +42,14 @@ class SupervisedContainer:
         was_fit: bool = False,
         patient: bool = False,
         holder: Holder | None = None,
+        prepare: Callable[[], Awaitable[object]] | None = None,
     ) -> None:
         """`recipe`: how it is created; None: `found` exists already, and the recipe comes later.
 
         `start`: seconds from its start until it must accept connections. `was_fit`: whether it was
         up before this start of the daemon. `patient`: whether its creation waits while Podman does
         not answer, also before it was up. `holder`: whose network namespace it joins; `networks` is
-        then empty.
+        then empty. `prepare` is called before each creation, and may raise as a creation does.
         """
         self.key = key
         self.name = name
@@ -56,6 +57,7 @@ class SupervisedContainer:
         self.start = start
         self.patient = patient
         self.holder = holder
+        self.prepare = prepare
         self.recipe = recipe
         self.digest = recipe.digest if recipe else ""
         """Digest of the recipe by which its container was created, or is to be created."""

@@ -72,6 +72,8 @@ class SupervisedCreation:
         assert recipe is not None, "who uses it has said how it is made"
         async with supervised.wiring:
             joins = "" if supervised.holder is None else await supervised.holder.ready()
+            if supervised.prepare is not None:
+                await supervised.prepare()
             name = supervised.making = workshop.new_name(supervised.key)
             supervised.digest, supervised.gpus = recipe.digest, recipe.spec.devices
             supervised.memory = recipe.memory

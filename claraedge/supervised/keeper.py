@@ -58,6 +58,8 @@ class Keeper(Generic[C]):
         """The recipe that has just been replaced, until the present one is up; and whether it was
         up.
         """
+        self._puts_back = False
+        """Whether `_next` is a recipe from before, to which there is no alternative."""
         self._replaced: asyncio.Future[None] | None = None
         """The result of `replace`."""
 
@@ -87,6 +89,11 @@ class Keeper(Generic[C]):
             await self._replaced
         finally:
             self._replaced = None
+
+    def put_back(self, recipe: Recipe) -> None:
+        """Makes it run by an earlier recipe from now on, as if it had been up: its rule decides."""
+        self._next, self._puts_back = recipe, True
+        self._supervised.notify()
 
     # --- the life ------------------------------------------------------------------------------
 
@@ -205,9 +212,12 @@ class Keeper(Generic[C]):
         supervised = self._supervised
         assert supervised.recipe is not None, "only what has a recipe gets another one"
         self._next = None
-        if self._former is None:
+        puts_back, self._puts_back = self._puts_back, False
+        if puts_back:
+            self._former = None
+        elif self._former is None:
             self._former = (supervised.recipe, supervised.was_fit)
-        await self._change_to(recipe, was_fit=False)
+        await self._change_to(recipe, was_fit=puts_back)
 
     async def _go_back(self, former: Recipe, error: ClaraedgeError, *, was_fit: bool) -> None:
         """Returns to the earlier recipe, because the new one has failed with `error`."""

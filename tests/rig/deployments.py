@@ -162,7 +162,8 @@ async def deployment_rig(
         def give() -> None:
             allocated = allocations.allocated()
             free = memory - allocated.memory
-            allocations.grant(free, [g for g in gpus if g not in allocated.gpus], gpus)
+            unused = [gpu for gpu in gpus if gpu not in allocated.gpus]
+            allocations.grant(free, unused, memory=memory, gpus=gpus)
 
         allocations = Allocations(grant)
         images = Images(runner)

@@ -49,8 +49,17 @@ CODES = {0} | {
 
 
 #: They refuse whatever they are asked: no daemon of these tests has ended twice, and no deployment
-#: keeps running, since the programs of its images end at once.
-_REFUSING = ("claraedge.v1.Appliance.TryAgain", "claraedge.v1.Deployments.Update")
+#: keeps running, since the programs of its images end at once; so no bag is recorded.
+_REFUSING = (
+    "claraedge.v1.Appliance.TryAgain",
+    "claraedge.v1.Deployments.Update",
+    "claraedge.v1.Bags.StartJob",
+    "claraedge.v1.Bags.StopJob",
+    "claraedge.v1.Bags.GetJob",
+    "claraedge.v1.Bags.UpdateJob",
+    "claraedge.v1.Bags.Get",
+    "claraedge.v1.Bags.Delete",
+)
 
 
 @dataclass

@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Collection, Mapping, Sequence
+from functools import partial
 
-from claraedge.blocking import in_thread
+from claraedge.blocking import in_thread, to_its_end
 from claraedge.bugs import known
 from claraedge.deployments.model import DeploymentPhase, DeploymentStatus
 from claraedge.deployments.networks import records
@@ -91,10 +92,14 @@ class PrivateNetworks:
         network = PrivateNetwork(
             id=self._new_id("net"), given=request, created=self._site.clock.now()
         )
-        await self._database.write(lambda tx: records.add(tx, network))
-        live = self._live[network.id] = LiveNetwork(self._site, network)
-        self._new.append(live)
-        self._wake.set()
+
+        async def begin() -> None:
+            await self._database.write(lambda tx: records.add(tx, network))
+            live = self._live[network.id] = LiveNetwork(self._site, network)
+            self._new.append(live)
+            self._wake.set()
+
+        await to_its_end(begin())  # recorded is begun, though the client has gone
         return self._view(network)
 
     async def list(self, kind: NetworkKind | None = None) -> Sequence[NetworkView]:
@@ -111,11 +116,15 @@ class PrivateNetworks:
 
         Raises NetworkNotFoundError, NetworkInUseError.
         """
-        network = await self._database.write(lambda tx: records.set_unwanted(tx, text))
-        live = self._live.get(network.id)
-        if live is not None:
-            live.delete()
-        return self._view(network)
+
+        async def begin() -> PrivateNetwork:
+            network = await self._database.write(lambda tx: records.set_unwanted(tx, text))
+            live = self._live.get(network.id)
+            if live is not None:
+                live.delete()
+            return network
+
+        return self._view(await to_its_end(begin()))
 
     # --- for deployments -----------------------------------------------------------------------
 
@@ -174,20 +183,21 @@ class PrivateNetworks:
 
     async def _keep(self, live: LiveNetwork) -> None:
         """Controls one network until it is gone. A bug in it is that network's failure."""
-        pauses = Backoff(*_PAUSES)
+        pauses, failed = Backoff(*_PAUSES), False
         while True:
             try:
+                if failed:
+                    present = {self._key(c): c for c in await self._site.workshop.present()}
+                    live = self._live[live.id] = LiveNetwork(self._site, live.network)
+                    live.adopt(present.get(live.id))
                 await live.run()
+                await self._database.write(partial(records.drop, network=live.id))
             except Exception as error:  # noqa: BLE001 - it fails alone
-                reason = str(known(error, "a network", network=live.id))
+                failed = True
+                live.waits_for = str(known(error, "a network", network=live.id))
                 await asyncio.sleep(pauses.next())
-                live = self._live[live.id] = LiveNetwork(self._site, live.network)
-                live.waits_for = reason
-                present = {self._key(c): c for c in await self._site.workshop.present()}
-                live.adopt(present.get(live.id))
             else:
                 break
-        await self._database.write(lambda tx: records.drop(tx, live.id))
         del self._live[live.id]
         _log.info("network removed", extra={"network": live.id})
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Collection, Mapping
+from functools import partial
 
+from claraedge.blocking import in_thread
 from claraedge.bugs import known
 from claraedge.deployments.model import DeployedComponent, DeployedExecutable, DeploymentStatus
 from claraedge.deployments.rules import RULES
@@ -87,6 +89,11 @@ class DeploymentContainers:
         self._present = present
         return running
 
+    def forget(self) -> None:
+        """Forgets what an earlier daemon left: it was removed."""
+        self._present = {}
+        self._holders.clear()
+
     async def connect(self, component: DeployedComponent, networks: Mapping[str, str]) -> None:
         """Creates the network namespace of a component; `networks`: network -> its address there.
 
@@ -127,6 +134,7 @@ class DeploymentContainers:
             was_fit=was_up,
             patient=True,
             holder=self._holders[component.id],
+            prepare=partial(self._check_mounts, component, executable),
         )
         keeper = Keeper(
             supervised,
@@ -138,6 +146,16 @@ class DeploymentContainers:
         self._supervised[executable.id] = supervised
         self._keepers[executable.id] = keeper
         keeper.begin()
+
+    async def _check_mounts(
+        self, component: DeployedComponent, executable: DeployedExecutable
+    ) -> None:
+        """Checks again where mounts lead: containers may have replaced folders of volumes by links.
+
+        Raises DeploymentFailedError and OSError.
+        """
+        mounts = [mount for mount in component.mounts if mount.executable == executable.id]
+        await in_thread(self._site.volumes.folders, mounts)
 
     def begun(self, executable: str) -> bool:
         """Returns whether an executable has a keeper that has not ended for good."""
@@ -175,6 +193,16 @@ class DeploymentContainers:
         await self._recorded.set_over(executable.id, None, "")
         await self.begin(component, executable, recipe, was_up=False)
         await self._supervised[executable.id].up()
+
+    async def put_back(
+        self, component: DeployedComponent, executable: DeployedExecutable, recipe: Recipe
+    ) -> None:
+        """Runs an executable by the recipe from before an update, whether or not it comes up."""
+        if not self.begun(executable.id):
+            await self._recorded.set_over(executable.id, None, "")
+            await self.begin(component, executable, recipe, was_up=False)
+        elif self._supervised[executable.id].digest != recipe.digest:
+            self._keepers[executable.id].put_back(recipe)
 
     async def end(self) -> None:
         """Ends all of them; those that cannot be removed now are left."""

@@ -41,6 +41,7 @@ from claraedge.errors import (
 )
 from claraedge.fs import files
 from claraedge.packages.model import RestartPolicy
+from claraedge.runner import protocol
 from claraedge.runner.protocol import LABEL_DEPLOYMENT, Container
 from claraedge.supervised.allocations import Claim
 from claraedge.supervised.recipe import Recipe
@@ -93,12 +94,15 @@ class LiveDeployment:
 
         Call it once, before `run`. A deployment that has not started yet begins again.
         """
-        if self.deployment.wanted and self._has_started and self.containers.adopt(present):
-            gpus = [
-                gpu
-                for _, executable in self.deployment.plan.executables()
-                for gpu in self.recorded.of(executable.id).gpus
-            ]
+        self.containers.adopt(present)
+        if not self.deployment.wanted or not self._has_started:
+            return
+        gpus = [
+            gpu
+            for _, executable in self.deployment.plan.executables()
+            for gpu in self.recorded.of(executable.id).gpus
+        ]
+        if len(gpus) == self._claim().gpus:  # nobody else gets them while it starts again
             self._site.allocations.adopt(self.id, self._claim(), tuple(gpus))
 
     async def run(self) -> None:
@@ -110,11 +114,10 @@ class LiveDeployment:
             if self.deployment.wanted and not await self._until_unwanted():
                 return
             await self._end()
-            await self.recorded.set_phase(DeploymentPhase.STOPPED)
+            await self._set_phase(DeploymentPhase.STOPPED)
         finally:
             await self.containers.abandon()
             await self.recorded.close()
-            self._site.allocations.release(self.id)
 
     async def _until_unwanted(self) -> bool:
         """Provisions and updates; returns False if it has failed to start, and has ended."""
@@ -124,8 +127,9 @@ class LiveDeployment:
             extra = {"deployment": self.id, "reason": str(error)}
             _log.error("deployment failed to start", extra=extra)
             await self._end()
-            await self.recorded.set_phase(DeploymentPhase.FAILED_TO_START, self._fault(error))
-            return False
+            if self.deployment.wanted:
+                await self._set_phase(DeploymentPhase.FAILED_TO_START, self._fault(error))
+            return not self.deployment.wanted
         while self.deployment.wanted:
             self._changed.clear()
             if self.deployment.update is not None:
@@ -146,22 +150,23 @@ class LiveDeployment:
     async def _provision(self) -> None:
         """Starts all executables, and returns once they are up. Raises why that failed."""
         await self._patiently(self._remove_all)
-        await self.recorded.set_phase(DeploymentPhase.PROVISIONING)
+        self.containers.forget()
+        await self._patiently(self.recorded.set_provisioning)
         await self._patiently(self._find_images)
-        await self._allocate()
+        await self._patiently(self._allocate)
         await self._patiently(self._connect)
         await self._patiently(self._begin)
         self.waits_for = "the start of its executables"
         await self.containers.up()
         self.waits_for = ""
-        await self.recorded.set_started()
+        await self._patiently(self.recorded.set_started)
         self._begin_sidecars()
         _log.info("deployment started", extra={"deployment": self.id})
 
     async def _resume(self) -> None:
         """Adopts what ran before the start of the daemon; whatever fails is tried again."""
         await self._patiently(self._find_images, always=True)
-        await self._allocate()
+        await self._patiently(self._allocate, always=True)
         await self._patiently(self._connect, always=True)
         await self._patiently(self._begin, always=True)
         self.waits_for = ""
@@ -272,41 +277,45 @@ class LiveDeployment:
 
     async def _apply(self, plan: DeploymentPlan) -> None:
         """Changes the executables that differ, one after the other; goes back where one fails."""
-        old = self.deployment.plan
+        old, images = self.deployment.plan, dict[str, str]()
         former = {executable.id: executable for _, executable in old.executables()}
-        done: list[Callable[[], Coroutine[Any, Any, None]]] = []
+        done: list[tuple[DeployedComponent, DeployedExecutable]] = []
         try:
             for component, executable in plan.executables():
                 before = former[executable.id]
                 if before != executable:
-                    image = self.recorded.of(executable.id).image
-                    await self._patiently(partial(self._change, component, executable))
-                    done.append(partial(self._put, component, before, image))
+                    await self._patiently(partial(self._change, component, executable, images))
+                    done.append((component, before))
         except ClaraedgeError as error:
             extra = {"deployment": self.id, "reason": str(error)}
             _log.error("deployment not updated", extra=extra)
-            for restore in reversed(done):
-                await self._patiently(restore, always=True)
+            for component, before in reversed(done):
+                await self._patiently(partial(self._put_back, component, before), always=True)
             self.waits_for = ""
-            await self.recorded.set_plan(old, DeploymentPhase.FAILED_TO_UPDATE, self._fault(error))
+            await self._set_plan(old, DeploymentPhase.FAILED_TO_UPDATE, {}, self._fault(error))
             return
-        await self.recorded.set_plan(plan, DeploymentPhase.SUCCEEDED)
-        self._begin_sidecars()
+        await self._set_plan(plan, DeploymentPhase.SUCCEEDED, images)
         _log.info("deployment updated", extra={"deployment": self.id})
 
-    async def _change(self, component: DeployedComponent, executable: DeployedExecutable) -> None:
-        image = await self._image(executable, "")
-        await self._put(component, executable, image)
-
-    async def _put(
-        self, component: DeployedComponent, executable: DeployedExecutable, image: str
+    async def _change(
+        self,
+        component: DeployedComponent,
+        executable: DeployedExecutable,
+        images: dict[str, str],
     ) -> None:
-        """Runs an executable as given, in place of how it runs now."""
+        """Runs an executable as given, in place of how it runs now; adds its image to `images`."""
+        image = await self._image(executable, "")
         self.waits_for = f"the start of {executable.name}"
         recipe = await self._recipe(component, executable, image)
         await self.containers.replace(component, executable, recipe)
-        await self.recorded.set_images({executable.id: image})
+        images[executable.id] = image
         self.waits_for = ""
+
+    async def _put_back(self, component: DeployedComponent, before: DeployedExecutable) -> None:
+        """Runs an executable as before the update; its restart rule applies from then on."""
+        image = await self._image(before, self.recorded.of(before.id).image)
+        recipe = await self._recipe(component, before, image)
+        await self.containers.put_back(component, before, recipe)
 
     # --- the end -------------------------------------------------------------------------------
 
@@ -326,7 +335,11 @@ class LiveDeployment:
         Raises RunnerUnavailableError or another error if something may be left.
         """
         workshop = self._site.workshop
-        for container in await workshop.runner.containers({LABEL_DEPLOYMENT: self.id}):
+        found = await workshop.runner.containers({LABEL_DEPLOYMENT: self.id})
+        running = [each for each in found if each.phase is protocol.Phase.RUNNING]
+        stops = [workshop.runner.stop(each.id, workshop.grace) for each in running]
+        await asyncio.gather(*stops)
+        for container in found:
             await workshop.runner.remove(container.id)
         for name in await workshop.half_made():
             if self.id in name:
@@ -337,6 +350,19 @@ class LiveDeployment:
         self, work: Callable[[], Coroutine[Any, Any, None]], *, always: bool = False
     ) -> None:
         await patiently(work, self._wait, always=always)
+
+    async def _set_phase(self, phase: DeploymentPhase, *faults: Fault) -> None:
+        await self._patiently(partial(self.recorded.set_phase, phase, *faults), always=True)
+
+    async def _set_plan(
+        self,
+        plan: DeploymentPlan,
+        phase: DeploymentPhase,
+        images: Mapping[str, str],
+        *faults: Fault,
+    ) -> None:
+        record = partial(self.recorded.set_plan, plan, phase, images, *faults)
+        await self._patiently(record, always=True)
 
     def _wait(self, error: ClaraedgeError | OSError) -> None:
         self.waits_for = str(error)

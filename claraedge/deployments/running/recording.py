@@ -49,6 +49,20 @@ class Recorded:
         await self._write(records.set_phase, phase, self._clock.now(), faults)
         self.deployment = replace(self.deployment, phase=phase, faults=faults)
 
+    async def set_provisioning(self) -> None:
+        """Records that all executables are started from the beginning."""
+        now = self._clock.now()
+
+        def work(tx: Transaction, deployment: str) -> None:
+            for executable in self.deployment.executables:
+                records.set_over(tx, deployment, executable, None, "")
+            records.set_phase(tx, deployment, DeploymentPhase.PROVISIONING, now)
+
+        await self._write(work)
+        for executable in self.deployment.executables:
+            self._change(executable, over=None, reason="")
+        self.deployment = replace(self.deployment, phase=DeploymentPhase.PROVISIONING, faults=())
+
     async def set_started(self) -> None:
         """Records that all executables that are not over were up."""
         now = self._clock.now()
@@ -64,9 +78,24 @@ class Recorded:
             self._change(executable, was_up=True)
         self.deployment = replace(self.deployment, phase=DeploymentPhase.SUCCEEDED, faults=())
 
-    async def set_plan(self, plan: DeploymentPlan, phase: DeploymentPhase, *faults: Fault) -> None:
-        """Records the plan after an update."""
-        await self._write(records.set_plan, plan, phase, self._clock.now(), faults)
+    async def set_plan(
+        self,
+        plan: DeploymentPlan,
+        phase: DeploymentPhase,
+        images: Mapping[str, str],
+        *faults: Fault,
+    ) -> None:
+        """Records the plan after an update, with the new images: executable -> id of the image."""
+        now = self._clock.now()
+
+        def work(tx: Transaction, deployment: str) -> None:
+            records.set_plan(tx, deployment, plan, phase, now, faults)
+            for executable, image in images.items():
+                records.set_image(tx, deployment, executable, image)
+
+        await self._write(work)
+        for executable, image in images.items():
+            self._change(executable, image=image)
         self.deployment = replace(
             self.deployment, plan=plan, update=None, phase=phase, faults=faults
         )

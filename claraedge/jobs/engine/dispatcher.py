@@ -22,7 +22,6 @@ from claraedge.jobs.scheduling.gpu_leases import absent
 from claraedge.jobs.scheduling.queue import JobQueue
 from claraedge.jobs.scheduling.scheduler import Resources, Scheduler
 from claraedge.store.database import Transaction
-from claraedge.supervised.allocations import Claim
 
 #: Seconds between two checks while a job waits for a GPU that no CDI spec names or that cannot be
 #: used, or while the start of all jobs is blocked.
@@ -60,7 +59,8 @@ class Dispatcher:
 
     def soonest(self) -> float | None:
         """Returns the seconds until the next round is due without a change; None: never."""
-        recheck = _RECHECK if self._without_gpu or self.blocked_by else None
+        late = self._without_gpu or self._context.machine.allocations.wants_gpu
+        recheck = _RECHECK if late or self.blocked_by else None
         due = (self._scheduler.soonest(), recheck)
         return min((d for d in due if d is not None), default=None)
 
@@ -74,12 +74,10 @@ class Dispatcher:
         self.blocked_by = self._may_start() if len(self._queue) else None
         if self.blocked_by is None:
             candidates += await self._heads({c.job for c in candidates})
-        awaited = self._context.machine.allocations.first
-        await self._scheduler.read_capacity(
-            candidates, gpus_wanted=awaited is not None and awaited.gpus > 0
-        )
-        if awaited is not None:
-            self._allocate(awaited)
+        allocations = self._context.machine.allocations
+        await self._scheduler.read_capacity(candidates, gpus_wanted=allocations.wants_gpu)
+        if allocations.waits:
+            self._allocate()
         await self._read_value_space(candidates)
         usage = self._usage()
         choice = self._scheduler.choose(candidates, usage)
@@ -109,7 +107,7 @@ class Dispatcher:
         self._workers.begin(active, choice.candidate, choice.gpus)
         return True
 
-    def _allocate(self, claim: Claim) -> None:
+    def _allocate(self) -> None:
         """Gives deployments what is free, and makes idle services release what they wait for."""
         machine, capacity = self._context.machine, self._scheduler.capacity
         usage = self._usage()
@@ -120,16 +118,18 @@ class Dispatcher:
         if whole is not None:
             taken = usage.deployments.memory + running + sum(usage.services.values())
             free = whole - taken - idle
-            if claim.memory > free and idle:
-                machine.services.yield_memory(claim.memory - free, usage.services.keys())
         used = {gpu for lease in usage.leases.values() for gpu in lease}
         used |= usage.gpu_memory.keys() | usage.gpus_in_use | usage.deployments.gpus
         of_services = machine.services.usage().gpus
         unused = [gpu for gpu in capacity.gpus if gpu not in used]
         free_gpus = [gpu for gpu in unused if gpu not in of_services]
+        claim = machine.allocations.grant(free, free_gpus, memory=whole, gpus=capacity.gpus)
+        if claim is None:
+            return
+        if free is not None and claim.memory > free and idle:
+            machine.services.yield_memory(claim.memory - free, usage.services.keys())
         if claim.gpus > len(free_gpus) and of_services:
             machine.services.ask_for_gpus()
-        machine.allocations.grant(free, free_gpus, capacity.gpus)
 
     async def load(self, job: str) -> ActiveJob | None:
         """Returns the decoded form of a queued job; None if it is not queued any more."""
@@ -265,6 +265,7 @@ class Dispatcher:
             value_space=self._value_space,
             value_turn=self._value_turn,
             deployments=self._context.machine.allocations.allocated(),
+            begun=frozenset(a.job.id for a in jobs if a.began),
         )
 
 

@@ -80,6 +80,8 @@ class Usage:
     """None: no job asks for memory of values."""
     value_turn: str | None = None
     """The job that may reserve memory of values; others that ask wait behind it."""
+    begun: frozenset[str] = frozenset()
+    """The jobs that have begun: they do not leave to deployments what these wait for."""
     deployments: Allocated = Allocated()  # noqa: RUF009 it is frozen
     """What deployments occupy, and what the next of them waits for."""
 
@@ -143,6 +145,8 @@ def memory_obstacle(candidate: Candidate, capacity: Capacity, usage: Usage) -> s
     left = whole - kept
     growth = _growth(candidate, usage)
     asked = candidate.requests.system_memory(unified=capacity.unified)
+    if usage.deployments.awaited_memory and not candidate.job_runs:
+        asked = max(asked, candidate.largest)  # what it keeps from then on
     used = sum(usage.services.values())
     has_its_services = candidate.job in usage.service_users
     if candidate.services and used and not has_its_services:

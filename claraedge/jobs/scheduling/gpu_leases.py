@@ -44,7 +44,9 @@ def services_obstacle(candidate: Candidate, capacity: Capacity, usage: Usage) ->
         return None
     if others:
         return SERVICES_TURN
-    lost = usage.deployments.gpus | usage.deployments.awaited_gpus
+    lost = usage.deployments.gpus
+    if not candidate.job_runs:
+        lost |= usage.deployments.awaited_gpus
     return DEPLOYMENTS_HAVE if lost and lost >= {*capacity.gpus} else None
 
 
@@ -164,7 +166,7 @@ def _leased(gpu: str, job: str, usage: Usage) -> bool:
     """
     if gpu in usage.deployments.gpus:
         return True
-    if gpu in usage.deployments.awaited_gpus and job not in usage.leases:
+    if gpu in usage.deployments.awaited_gpus and job not in usage.begun:
         return True
     if gpu in usage.service_gpus and job not in usage.service_gpu_users:
         return True

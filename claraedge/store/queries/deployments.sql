@@ -51,7 +51,7 @@ WHERE deployment = :deployment;
 
 -- name: set_deployment_phase
 UPDATE deployments SET phase = :phase, faults = :faults, updated = :now, stopped = :stopped
-WHERE id = :id AND stopped IS NULL;
+WHERE id = :id AND stopped IS NULL AND (wanted = 1 OR :stopped IS NOT NULL);
 
 -- name: set_deployment_unwanted
 UPDATE deployments SET wanted = 0, phase = :phase, pending = NULL, updated = :now
@@ -62,7 +62,8 @@ UPDATE deployments SET pending = :pending, phase = :phase, updated = :now
 WHERE id = :id AND stopped IS NULL;
 
 -- name: set_plan
-UPDATE deployments SET plan = :plan, pending = NULL, phase = :phase, faults = :faults,
+UPDATE deployments SET plan = :plan, pending = NULL, faults = :faults,
+    phase = CASE WHEN wanted = 1 THEN :phase ELSE phase END,
     generation = generation + :risen, updated = :now
 WHERE id = :id AND stopped IS NULL;
 

@@ -24,9 +24,9 @@ from claraedge.errors import (
     DeploymentNotReadyError,
     InvalidDeploymentError,
 )
-from claraedge.packages.model import Package, RestartPolicy
+from claraedge.packages.model import RestartPolicy
 from claraedge.runner.memory.runner import MemoryRunner
-from claraedge.runner.protocol import ContainerSpec, Limit, Network
+from claraedge.runner.protocol import Limit, Network
 from claraedge.runner.protocol import Phase as ContainerPhase
 from tests.rig.deployments import (
     component,
@@ -35,35 +35,9 @@ from tests.rig.deployments import (
     package,
 )
 from tests.rig.waiting import eventually
+from tests.unit.deployments.programs import Ending, app, fail, serve
 
 pytestmark = pytest.mark.timeout(120)
-
-
-async def serve(_spec: ContainerSpec) -> int:
-    await asyncio.Event().wait()
-    return 0
-
-
-async def fail(_spec: ContainerSpec) -> int:
-    return 3
-
-
-class Ending:
-    """A program that ends with a code when it is asked to."""
-
-    def __init__(self) -> None:
-        self.code: asyncio.Future[int] = asyncio.get_running_loop().create_future()
-        self.starts = 0
-        self.specs: list[ContainerSpec] = []
-
-    async def __call__(self, spec: ContainerSpec) -> int:
-        self.starts += 1
-        self.specs.append(spec)
-        self.code = asyncio.get_running_loop().create_future()
-        return await self.code
-
-    def end(self, code: int) -> None:
-        self.code.set_result(code)
 
 
 @pytest.fixture
@@ -72,12 +46,6 @@ def runner() -> MemoryRunner:
     runner.add_image("serve:1", serve)
     runner.add_image("fail:1", fail)
     return runner
-
-
-def app(
-    image: str = "serve:1", restart: RestartPolicy = RestartPolicy.ALWAYS, name: str = "app"
-) -> Package:
-    return package(component(executable(image=image), restart=restart), name=name)
 
 
 async def test_a_deployment_starts_and_is_undeployed(tmp_path: Path, runner: MemoryRunner) -> None:
@@ -328,7 +296,7 @@ async def test_a_deployment_waits_for_its_gpu_and_memory_visibly(
         await rig.deploy("two", pack)
         waiting = await rig.until("two", lambda v: "GPU" in v.waits_for)
         assert waiting.status is DeploymentStatus.PENDING
-        assert waiting.waits_for == "1 GPUs; 0 are free"
+        assert waiting.waits_for == "1 GPUs; 0 are free next to other deployments"
         await rig.deployments.undeploy("one")
         await rig.until_phase("two", DeploymentPhase.SUCCEEDED)
 
@@ -342,7 +310,7 @@ async def test_one_that_waits_can_be_undeployed(tmp_path: Path, runner: MemoryRu
         await rig.until("one", lambda v: "memory and GPUs" in v.waits_for)
         await rig.deployments.undeploy("one")
         await rig.until_phase("one", DeploymentPhase.STOPPED)
-        assert rig.allocations.first is None
+        assert not rig.allocations.waits
 
 
 # --- after a restart ----------------------------------------------------------------------------

@@ -68,6 +68,15 @@ def next_to(**more: Any) -> Usage:
             Usage(leases={"j": (G0,)}, deployments=Allocated(awaited_gpus=frozenset({G0}))),
             None,
         ),
+        # One that has begun would wait for ever: what it keeps is what the deployment waits for.
+        (
+            candidate(gpus=1, job_runs=True),
+            ONE,
+            Usage(begun=frozenset("j"), deployments=Allocated(awaited_gpus=frozenset({G0}))),
+            None,
+        ),
+        # A new job is asked for all that it will keep.
+        (candidate(500, largest=4000), ONE, next_to(awaited_memory=5000), "4000 MB of memory"),
         (
             candidate(services_want_gpu=True),
             ONE,

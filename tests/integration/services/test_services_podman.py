@@ -268,7 +268,7 @@ async def test_what_a_killed_podman_had_made_of_a_service_goes_with_the_next_sta
                 lambda: any(c.making for c in made.services._companions.living),
                 "a container is being made",
             )
-            await asyncio.sleep(moments.uniform(0, 0.06))
+            await asyncio.sleep(moments.uniform(0, 0.2))
             os.kill(made.service.process_id or 0, signal.SIGKILL)
             for part in asyncio.all_tasks():  # as if the daemon was killed along
                 if part.get_name().startswith("service "):

@@ -35,12 +35,13 @@ from claraedge.store.database import Transaction
 from claraedge.supervised.orphans import OrphanContainers
 from claraedge.supervised.workshop import read_found
 from claraedge.waiting.backoff import Backoff
+from claraedge.waiting.patience import until_done
 from claraedge.waiting.until import wait_set
 
 _log = logging.getLogger(__name__)
 
 _RETRY = 1.0
-#: Pauses in seconds after a bug in the life of one job, and after an error of the database.
+#: Pauses in seconds after an error of the database.
 _PAUSES = (1.0, 60.0)
 
 
@@ -308,20 +309,14 @@ class Bags:
 
     async def _keep(self, recorder: BagRecorder) -> None:
         """Controls one job until it has ended. A bug in it is that job's failure."""
-        pauses = Backoff(*_PAUSES)
         id_ = recorder.job.id
-        failed = False
-        while True:
-            try:
-                if failed:
-                    recorder = await self._again(recorder)
-                await recorder.run()
-            except Exception as error:  # noqa: BLE001 - it fails alone
-                known(error, "a bag job", job=id_)
-                failed = True
-                await asyncio.sleep(pauses.next())
-            else:
-                break
+
+        async def attempt(failed: bool) -> None:
+            if failed:
+                await self._again(self._recorders[id_])
+            await self._recorders[id_].run()
+
+        await until_done(attempt, lambda error: known(error, "a bag job", job=id_))
         del self._recorders[id_]
         try:
             for dropped in await self._store.drop_old():
@@ -329,8 +324,8 @@ class Bags:
         except ClaraedgeError as error:
             _log.debug("old bag jobs stay for now", extra={"reason": str(error)})
 
-    async def _again(self, recorder: BagRecorder) -> BagRecorder:
-        """Returns a job whose life met an error, as an earlier daemon would have left it."""
+    async def _again(self, recorder: BagRecorder) -> None:
+        """Puts a job whose life met an error in the state that a killed daemon leaves."""
         id_ = recorder.job.id
         job = await self._database.read(lambda tx: records.get(tx, id_))
         found = {self._key_of(c): c for c in await self._site.workshop.present()}.get(id_)
@@ -338,7 +333,6 @@ class Bags:
         again.silent = recorder.silent
         self._recorders[id_] = again
         self._put(again)
-        return again
 
     async def _tidied(self) -> bool:
         """Does what is outstanding; returns False if it has to be called again."""

@@ -24,6 +24,7 @@ from claraedge.packages.bag_jobs import BagUpload
 from claraedge.supervised.allocations import Allocations, Claim
 from claraedge.supervised.container import SupervisedContainer
 from claraedge.supervised.keeper import Keeper, stays_up
+from claraedge.supervised.owner import QuietOwner
 from claraedge.supervised.workshop import Found, Workshop
 from claraedge.waiting.patience import patiently, while_wanted
 
@@ -200,7 +201,7 @@ class BagRecorder:
             holder=holder,
         )
         keeper = Keeper(
-            supervised, BagJobOwner(), site.workshop, site.clock, fit=stays_up(site.up_seconds)
+            supervised, QuietOwner(), site.workshop, site.clock, fit=stays_up(site.up_seconds)
         )
         if not job.wanted:
             supervised.dismiss()
@@ -236,25 +237,3 @@ class BagRecorder:
         if supervised is not None and supervised.task is not None:
             supervised.task.cancel()
             await asyncio.gather(supervised.task, return_exceptions=True)
-
-
-class BagJobOwner:
-    """Needs no report of the keeper: the recorder follows its container."""
-
-    def closing(self, supervised: SupervisedContainer) -> None:
-        pass
-
-    def up(self, supervised: SupervisedContainer) -> None:
-        pass
-
-    def restarted(self, supervised: SupervisedContainer) -> None:
-        pass
-
-    async def rested(self, supervised: SupervisedContainer, text: str) -> None:
-        pass
-
-    async def lost(self, supervised: SupervisedContainer, error: ClaraedgeError) -> None:
-        pass
-
-    def ended(self, supervised: SupervisedContainer, task: asyncio.Task[None]) -> None:
-        pass

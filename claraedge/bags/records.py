@@ -10,7 +10,7 @@ from claraedge.bags.model import Bag, BagJob, BagJobStatus, BagStatus
 from claraedge.decoding import decode_json
 from claraedge.errors import BagJobExistsError, BagJobNotFoundError, BagNotFoundError
 from claraedge.packages.bag_jobs import BagJobDefinition
-from claraedge.packages.ids import is_id
+from claraedge.packages.ids import IdKind, is_id, may_begin_id
 from claraedge.store.database import Row, Transaction
 
 #: Number of jobs that have ended and have no bags whose records are kept.
@@ -56,7 +56,7 @@ def find(tx: Transaction, text: str) -> BagJob:
     """Returns a job by its id, or a unique left part of it. Raises BagJobNotFoundError."""
     if is_id(text, "bagjob"):
         return get(tx, text)
-    found = _by_prefix(tx, "bag_jobs_by_prefix", "bagjob-", text)
+    found = _by_prefix(tx, "bag_jobs_by_prefix", "bagjob", text)
     if len(found) == 1:
         return get(tx, found[0]["id"])
     many = "several bag jobs have ids that begin with" if found else "no bag job has the id"
@@ -139,7 +139,7 @@ def find_bag(tx: Transaction, text: str) -> Bag:
     """Returns a bag by its id, or a unique left part of it. Raises BagNotFoundError."""
     if is_id(text, "bag"):
         return get_bag(tx, text)
-    found = _by_prefix(tx, "bags_by_prefix", "bag-", text)
+    found = _by_prefix(tx, "bags_by_prefix", "bag", text)
     if len(found) == 1:
         return get_bag(tx, found[0]["id"])
     many = "several bags have ids that begin with" if found else "no bag has the id"
@@ -179,11 +179,8 @@ def drop_bag(tx: Transaction, bag: str) -> None:
     tx.run("drop_bag", id=bag)
 
 
-def _by_prefix(tx: Transaction, query: str, kind: str, text: str) -> Sequence[Row]:
-    rest = text.removeprefix(kind)
-    if rest == text or not (rest.isascii() and rest.isalpha()):
-        return []
-    return tx.rows(query, prefix=text, end=text + "~")
+def _by_prefix(tx: Transaction, query: str, kind: IdKind, text: str) -> Sequence[Row]:
+    return tx.rows(query, prefix=text, end=text + "~") if may_begin_id(text, kind) else []
 
 
 def _job(row: Row) -> BagJob:

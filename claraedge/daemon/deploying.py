@@ -30,7 +30,7 @@ from claraedge.payloads.uploads import BlockedBy
 from claraedge.pipelines.model import Requests
 from claraedge.pipelines.requests import Profile, memory
 from claraedge.supervised.allocations import Allocations
-from claraedge.supervised.workshop import Workshop
+from claraedge.supervised.workshop import ContainerKind, Workshop
 
 
 def networks_of(
@@ -42,16 +42,7 @@ def networks_of(
 ) -> PrivateNetworks:
     """Returns the private networks of this device. `on_left`: see `Workshop`."""
     config = base.config
-    workshop = Workshop(
-        base.runner,
-        new_id,
-        kind=MASTERS,
-        folder=config.state_dir / "networks",
-        instance=base.instance,
-        grace=config.engine.grace_seconds,
-        why_unusable=images.why_unusable,
-        on_left=on_left,
-    )
+    workshop = _workshop(base, images, MASTERS, "networks", config.engine.grace_seconds, on_left)
     site = NetworkSite(
         workshop=workshop,
         images=images,
@@ -77,15 +68,8 @@ def deployments_of(
     """Returns the deployments of this device. `on_left`: see `Workshop`."""
     config, settings = base.config, base.config.deployments
     unstated = _unstated(config)
-    workshop = Workshop(
-        base.runner,
-        new_id,
-        kind=DEPLOYMENTS,
-        folder=config.state_dir / "deployments",
-        instance=base.instance,
-        grace=config.engine.grace_seconds,
-        why_unusable=images.why_unusable,
-        on_left=on_left,
+    workshop = _workshop(
+        base, images, DEPLOYMENTS, "deployments", config.engine.grace_seconds, on_left
     )
     outside = settings.network == "outside"
     site = Site(
@@ -119,16 +103,7 @@ def bags_of(
 ) -> Bags:
     """Returns the bag jobs of this device. `on_left`: see `Workshop`."""
     folder = base.config.state_dir / "deployments"
-    workshop = Workshop(
-        base.runner,
-        new_id,
-        kind=BAGS,
-        folder=folder,
-        instance=base.instance,
-        grace=GRACE,
-        why_unusable=images.why_unusable,
-        on_left=on_left,
-    )
+    workshop = _workshop(base, images, BAGS, "deployments", GRACE, on_left)
     store = BagStore(base.database, payloads, base.clock, new_kind_id, base.runner, folder / "bags")
     site = BagSite(
         store=store,
@@ -149,3 +124,23 @@ def device_view(base: Foundation) -> DeviceView:
     """Returns this device, as clients see it. Blocks."""
     settings = base.config.deployments
     return view(base.instance, settings.variables, settings.labels)
+
+
+def _workshop(
+    base: Foundation,
+    images: Images,
+    kind: ContainerKind,
+    folder: str,
+    grace: float,
+    on_left: Callable[[], None],
+) -> Workshop:
+    return Workshop(
+        base.runner,
+        new_id,
+        kind=kind,
+        folder=base.config.state_dir / folder,
+        instance=base.instance,
+        grace=grace,
+        why_unusable=images.why_unusable,
+        on_left=on_left,
+    )

@@ -51,7 +51,7 @@ from claraedge.routes import records as route_records
 from claraedge.runner.protocol import LABEL_DEPLOYMENT, Container, Limit
 from claraedge.store.database import Transaction
 from claraedge.supervised.orphans import OrphanContainers
-from claraedge.waiting.backoff import Backoff
+from claraedge.waiting.patience import until_done
 from claraedge.waiting.until import wait_set
 
 _log = logging.getLogger(__name__)
@@ -64,8 +64,6 @@ _COUNTED = (
     DeploymentStatus.ERROR,
     DeploymentStatus.STOPPED,
 )
-#: Pauses in seconds after a bug in the life of one deployment.
-_PAUSES = (1.0, 60.0)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -335,10 +333,6 @@ class Deployments:
         found = Counter(self._view(live.deployment).status for live in self._live.values())
         return {status: found[status] for status in _COUNTED}
 
-    def count(self) -> int:
-        """Returns the number of deployments that have not ended."""
-        return len(self._live)
-
     def _begin(self, deployment: Deployment) -> None:
         live = LiveDeployment(self._site, deployment)
         self._live[deployment.id] = live
@@ -347,27 +341,26 @@ class Deployments:
 
     async def _keep(self, live: LiveDeployment) -> None:
         """Controls one deployment until it has ended. An error in it is its own failure."""
-        pauses, failed = Backoff(*_PAUSES), False
-        while True:
-            try:
-                if failed:
-                    live = await self._again(live)
-                await live.run()
-            except Exception as error:  # noqa: BLE001 - it fails alone
-                failed = True
-                live.waits_for = str(known(error, "a deployment", deployment=live.id))
-                await asyncio.sleep(pauses.next())
-            else:
-                break
-        del self._live[live.id]
+        id_ = live.id
+
+        async def attempt(failed: bool) -> None:
+            if failed:
+                await self._again(self._live[id_])
+            await self._live[id_].run()
+
+        def note(error: Exception) -> None:
+            self._live[id_].waits_for = str(known(error, "a deployment", deployment=id_))
+
+        await until_done(attempt, note)
+        del self._live[id_]
         try:
             dropped = await self._site.database.write(records.drop_old)
             await in_thread(remove_logs, self._site.workshop.logs, dropped)
         except (ClaraedgeError, OSError) as error:  # the next end removes them
             _log.warning("records of old deployments are left", extra={"reason": str(error)})
 
-    async def _again(self, live: LiveDeployment) -> LiveDeployment:
-        """Returns a deployment whose life met an error, as an earlier daemon would have left it."""
+    async def _again(self, live: LiveDeployment) -> None:
+        """Puts a deployment whose life met an error in the state that a killed daemon leaves."""
         present = await self._site.workshop.present()
         recorded = await self._site.database.read(lambda tx: records.get(tx, live.id))
         again = LiveDeployment(self._site, recorded)
@@ -377,7 +370,6 @@ class Deployments:
             again.update(live.deployment.update)
         again.adopt(self._by_key(c for c in present if _of(c) == live.id))
         self._live[live.id] = again
-        return again
 
     async def _tidied(self) -> bool:
         """Does what is outstanding; returns False if it has to be called again."""

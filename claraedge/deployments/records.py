@@ -23,14 +23,12 @@ from claraedge.errors import (
     DeploymentNotFoundError,
     DeploymentNotReadyError,
 )
-from claraedge.packages.ids import is_id
+from claraedge.packages.ids import is_id, may_begin_id
 from claraedge.routes import records as route_records
 from claraedge.store.database import Row, Transaction
 
 #: Number of deployments that have ended whose records are kept.
 KEPT = 200
-#: Shortest left part of an id, with its kind.
-_SHORTEST = len("dep-") + 1
 
 
 def add(tx: Transaction, deployment: Deployment, *, singleton: bool) -> None:
@@ -109,7 +107,7 @@ def find(tx: Transaction, text: str) -> Deployment:
     if named is not None:
         return get(tx, named["id"])
     found: list[Row] = []
-    if text.startswith("dep-") and len(text) >= _SHORTEST and text[4:].isalpha():
+    if may_begin_id(text, "dep"):
         found = tx.rows("deployments_by_prefix", prefix=text, end=text + "~")
     if len(found) == 1:
         return get(tx, found[0]["id"])

@@ -24,6 +24,12 @@ def new_kind_id(kind: IdKind) -> str:
     return f"{kind}-" + "".join(secrets.choice(_LETTERS) for _ in range(_LENGTH))
 
 
+def may_begin_id(text: str, kind: IdKind) -> bool:
+    """Returns whether ids of this kind can begin with the text: the kind and at least a letter."""
+    rest = text.removeprefix(f"{kind}-")
+    return rest != text and rest.isascii() and rest.isalpha()
+
+
 def is_id(text: str, kind: IdKind) -> bool:
     """Returns whether the text is a whole id of this kind."""
     found = _FORM.fullmatch(text)

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from typing import Protocol, TypeAlias, TypeVar
+from typing import Generic, Protocol, TypeAlias, TypeVar
 
+from claraedge.bugs import known
 from claraedge.errors import ClaraedgeError
 from claraedge.supervised.container import SupervisedContainer
 
@@ -45,3 +46,39 @@ class KeeperOwner(Protocol[ContraC]):
     def ended(self, supervised: ContraC, task: asyncio.Task[None]) -> None:
         """Called when its task has ended: with the container, with the daemon, or by a bug."""
         ...
+
+
+class QuietOwner(Generic[ContraC]):
+    """Needs no report; a subclass overrides those that it needs."""
+
+    def closing(self, supervised: ContraC) -> None:
+        pass
+
+    def up(self, supervised: ContraC) -> None:
+        pass
+
+    def restarted(self, supervised: ContraC) -> None:
+        pass
+
+    async def rested(self, supervised: ContraC, text: str) -> None:
+        pass
+
+    async def lost(self, supervised: ContraC, error: ClaraedgeError) -> None:
+        pass
+
+    def ended(self, supervised: ContraC, task: asyncio.Task[None]) -> None:
+        pass
+
+
+def close_after_bug(
+    supervised: SupervisedContainer, task: asyncio.Task[None], kind: type[ClaraedgeError]
+) -> ClaraedgeError | None:
+    """Returns the failure of a container whose keeper ended by a bug, and wakes all that wait for
+    it; None if the keeper did not.
+    """
+    if task.cancelled() or not isinstance(error := task.exception(), Exception):
+        return None
+    failure = supervised.failure = kind(str(known(error, supervised.name)))
+    supervised.closed = True
+    supervised.notify()
+    return failure

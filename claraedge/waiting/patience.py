@@ -11,6 +11,8 @@ from claraedge.waiting.backoff import Backoff
 
 #: Seconds between two attempts: the first pause, and the longest.
 _PAUSES = (1.0, 30.0)
+#: The same after an error that is not expected to pass by itself.
+_AFTER_ERRORS = (1.0, 60.0)
 
 
 async def patiently(
@@ -59,3 +61,22 @@ async def while_wanted(
             await asyncio.wait({task})
     if not task.cancelled():
         task.result()
+
+
+async def until_done(
+    attempt: Callable[[bool], Awaitable[None]], on_error: Callable[[Exception], object]
+) -> None:
+    """Makes attempts until one returns: work on one thing, whose errors end nothing else.
+
+    `attempt` gets whether an earlier one has failed. `on_error` is called before each pause.
+    """
+    pauses, failed = Backoff(*_AFTER_ERRORS), False
+    while True:
+        try:
+            await attempt(failed)
+        except Exception as error:  # noqa: BLE001 - it fails alone
+            failed = True
+            on_error(error)
+            await asyncio.sleep(pauses.next())
+        else:
+            return

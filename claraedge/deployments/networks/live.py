@@ -9,7 +9,6 @@ from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from claraedge.bugs import known
 from claraedge.clock import Clock
 from claraedge.deployments.model import DeploymentPhase, DeploymentStatus
 from claraedge.deployments.networks.model import PrivateNetwork
@@ -31,6 +30,7 @@ from claraedge.supervised.addresses import address
 from claraedge.supervised.allocations import Allocations, Claim
 from claraedge.supervised.container import SupervisedContainer
 from claraedge.supervised.keeper import Keeper
+from claraedge.supervised.owner import QuietOwner, close_after_bug
 from claraedge.supervised.recipe import UNNAMED, Recipe
 from claraedge.supervised.workshop import Workshop, read_found
 from claraedge.waiting.patience import patiently, while_wanted
@@ -315,18 +315,12 @@ def ros_address(own: str) -> Mapping[str, str]:
     return {"ROS_IP": own, "ROS_HOSTNAME": own}
 
 
-class _MasterOwner:
+class _MasterOwner(QuietOwner[SupervisedContainer]):
     """Notes what the keeper of a ROS master reports."""
 
     def __init__(self, live: LiveNetwork) -> None:
         self._live = live
         self._tasks: set[asyncio.Task[None]] = set()
-
-    def closing(self, supervised: SupervisedContainer) -> None:
-        pass
-
-    def up(self, supervised: SupervisedContainer) -> None:
-        pass
 
     def restarted(
         self,
@@ -351,8 +345,6 @@ class _MasterOwner:
         self._live.ended(error)
 
     def ended(self, supervised: SupervisedContainer, task: asyncio.Task[None]) -> None:
-        if not task.cancelled() and isinstance(error := task.exception(), Exception):
-            supervised.failure = NetworkMasterError(str(known(error, supervised.name)))
-            supervised.closed = True
-            supervised.notify()
-            self._live.ended(supervised.failure)
+        failure = close_after_bug(supervised, task, NetworkMasterError)
+        if failure is not None:
+            self._live.ended(failure)

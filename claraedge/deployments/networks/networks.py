@@ -38,7 +38,7 @@ from claraedge.store.database import Database
 from claraedge.supervised.addresses import address
 from claraedge.supervised.orphans import OrphanContainers
 from claraedge.supervised.workshop import ContainerKind
-from claraedge.waiting.backoff import Backoff
+from claraedge.waiting.patience import until_done
 from claraedge.waiting.until import wait_set
 
 _log = logging.getLogger(__name__)
@@ -51,8 +51,6 @@ MASTERS = ContainerKind(
     error=NetworkMasterError,
 )
 _RETRY = 1.0
-#: Pauses in seconds after a bug in the life of one network.
-_PAUSES = (1.0, 60.0)
 
 
 class PrivateNetworks:
@@ -183,23 +181,22 @@ class PrivateNetworks:
 
     async def _keep(self, live: LiveNetwork) -> None:
         """Controls one network until it is gone. A bug in it is that network's failure."""
-        pauses, failed = Backoff(*_PAUSES), False
-        while True:
-            try:
-                if failed:
-                    present = {self._key(c): c for c in await self._site.workshop.present()}
-                    live = self._live[live.id] = LiveNetwork(self._site, live.network)
-                    live.adopt(present.get(live.id))
-                await live.run()
-                await self._database.write(partial(records.drop, network=live.id))
-            except Exception as error:  # noqa: BLE001 - it fails alone
-                failed = True
-                live.waits_for = str(known(error, "a network", network=live.id))
-                await asyncio.sleep(pauses.next())
-            else:
-                break
-        del self._live[live.id]
-        _log.info("network removed", extra={"network": live.id})
+        id_ = live.id
+
+        async def attempt(failed: bool) -> None:
+            if failed:
+                present = {self._key(c): c for c in await self._site.workshop.present()}
+                again = self._live[id_] = LiveNetwork(self._site, self._live[id_].network)
+                again.adopt(present.get(id_))
+            await self._live[id_].run()
+            await self._database.write(partial(records.drop, network=id_))
+
+        def note(error: Exception) -> None:
+            self._live[id_].waits_for = str(known(error, "a network", network=id_))
+
+        await until_done(attempt, note)
+        del self._live[id_]
+        _log.info("network removed", extra={"network": id_})
 
     async def _adopt(self) -> None:
         if self._adopted:

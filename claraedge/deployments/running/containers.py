@@ -7,7 +7,6 @@ from collections.abc import Collection, Mapping
 from functools import partial
 
 from claraedge.blocking import in_thread
-from claraedge.bugs import known
 from claraedge.deployments.model import DeployedComponent, DeployedExecutable, DeploymentStatus
 from claraedge.deployments.rules import RULES
 from claraedge.deployments.running.recipes import key_of, of_holder
@@ -20,6 +19,7 @@ from claraedge.runner.protocol import Phase as ContainerPhase
 from claraedge.supervised.container import SupervisedContainer
 from claraedge.supervised.holder import Holder
 from claraedge.supervised.keeper import Keeper, stays_up
+from claraedge.supervised.owner import QuietOwner, close_after_bug
 from claraedge.supervised.recipe import Recipe
 from claraedge.supervised.workshop import read_found
 
@@ -225,27 +225,17 @@ class DeploymentContainers:
         await asyncio.gather(*tasks, return_exceptions=True)
 
 
-class _Owner:
+class _Owner(QuietOwner[SupervisedContainer]):
     """Records what the keeper of one executable reports."""
 
     def __init__(self, recorded: Recorded, executable: str) -> None:
         self._recorded = recorded
         self._executable = executable
 
-    def closing(self, supervised: SupervisedContainer) -> None:
-        pass
-
-    def up(self, supervised: SupervisedContainer) -> None:
-        pass
-
     def restarted(self, supervised: SupervisedContainer) -> None:
         self._recorded.restarted(self._executable, supervised.reason or "")
 
-    async def rested(
-        self,
-        supervised: SupervisedContainer,
-        text: str,  # noqa: ARG002 - shapes are the protocol's
-    ) -> None:
+    async def rested(self, supervised: SupervisedContainer, text: str) -> None:  # noqa: ARG002
         reason = supervised.reason or ""
         await self._recorded.set_over(self._executable, DeploymentStatus.STOPPED, reason)
 
@@ -257,8 +247,6 @@ class _Owner:
         await self._recorded.set_over(self._executable, DeploymentStatus.ERROR, str(error))
 
     def ended(self, supervised: SupervisedContainer, task: asyncio.Task[None]) -> None:
-        if not task.cancelled() and isinstance(error := task.exception(), Exception):
-            supervised.failure = ClaraedgeError(str(known(error, supervised.name)))
-            supervised.closed = True
-            supervised.notify()
-            self._recorded.failed(self._executable, str(supervised.failure))
+        failure = close_after_bug(supervised, task, ClaraedgeError)
+        if failure is not None:
+            self._recorded.failed(self._executable, str(failure))

@@ -12,6 +12,7 @@ import msgspec
 
 from claraedge.decoding import decode_json
 from claraedge.errors import (
+    ClaraedgeError,
     DeploymentNotFoundError,
     NetworkNotFoundError,
     PackageNotFoundError,
@@ -27,10 +28,6 @@ T = TypeVar("T")
 JSON = "application/json"
 #: Bytes of the largest body. A manifest has half of them, and decoded JSON is much larger.
 _LARGEST = 2 * 1024 * 1024
-_PACKAGE = re.compile(r"pkg-[a-z]{24}")
-_NETWORK = re.compile(r"net-[a-z]{24}")
-_ROUTE = re.compile(r"route-[a-z]{24}")
-_DEPLOYMENT = re.compile(r"dep-[a-z]{24}")
 
 
 def query_fields(request: Request, *names: str) -> dict[str, list[str]]:
@@ -59,49 +56,31 @@ def package_id(text: str) -> str:
 
     gRPC accepts names and parts of ids as well, for people at a command line.
     """
-    if not _PACKAGE.fullmatch(text):
-        raise refused(
-            PackageNotFoundError(
-                f"{excerpt(text)!r} is no id of a package: pkg- and 24 lower-case letters;"
-                " get_all_packages lists the ids"
-            )
-        )
-    return text
+    return _whole_id(text, "pkg", "a package", "get_all_packages lists", PackageNotFoundError)
 
 
 def deployment_id(text: str) -> str:
     """Returns the id of a deployment. Raises HttpError if it is none; as `package_id`."""
-    if not _DEPLOYMENT.fullmatch(text):
-        raise refused(
-            DeploymentNotFoundError(
-                f"{excerpt(text)!r} is no id of a deployment: dep- and 24 lower-case letters;"
-                " get_all_deployments lists the ids"
-            )
-        )
-    return text
+    lists = "get_all_deployments lists"
+    return _whole_id(text, "dep", "a deployment", lists, DeploymentNotFoundError)
 
 
 def route_id(text: str) -> str:
     """Returns the id of a static route. Raises HttpError if it is none; as `package_id`."""
-    if not _ROUTE.fullmatch(text):
-        raise refused(
-            RouteNotFoundError(
-                f"{excerpt(text)!r} is no id of a static route: route- and 24 lower-case letters;"
-                " get_all_static_routes lists the ids"
-            )
-        )
-    return text
+    lists = "get_all_static_routes lists"
+    return _whole_id(text, "route", "a static route", lists, RouteNotFoundError)
 
 
 def network_id(text: str) -> str:
     """Returns the id of a network. Raises HttpError if it is none; as `package_id`."""
-    if not _NETWORK.fullmatch(text):
-        raise refused(
-            NetworkNotFoundError(
-                f"{excerpt(text)!r} is no id of a network: net- and 24 lower-case letters;"
-                " get_all_routed_networks and list_native_networks list the ids"
-            )
-        )
+    lists = "get_all_routed_networks and list_native_networks list"
+    return _whole_id(text, "net", "a network", lists, NetworkNotFoundError)
+
+
+def _whole_id(text: str, kind: str, noun: str, lists: str, error: type[ClaraedgeError]) -> str:
+    if not re.fullmatch(f"{kind}-[a-z]{{24}}", text):
+        message = f"no id of {noun}: {kind}- and 24 lower-case letters; {lists} the ids"
+        raise refused(error(f"{excerpt(text)!r} is {message}"))
     return text
 
 

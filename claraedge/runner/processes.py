@@ -92,6 +92,22 @@ def children(pid: int) -> list[int]:
     return found
 
 
+def every() -> Iterator[int]:
+    """Yields the pids of all processes."""
+    return (int(entry.name) for entry in os.scandir("/proc") if entry.name.isdigit())
+
+
+def pause_process() -> int | None:
+    """Returns the pid of the process that keeps the namespaces of this user's Podman; None where
+    unknown.
+    """
+    runtime = os.environ.get("XDG_RUNTIME_DIR")
+    with contextlib.suppress(OSError, ValueError):
+        if runtime:
+            return int(Path(runtime, "libpod/tmp/pause.pid").read_text())
+    return None
+
+
 def _is_inside(pid: int, container: str) -> bool:
     return container.encode("ascii") in _read(pid, "mountinfo")
 

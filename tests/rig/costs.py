@@ -12,10 +12,10 @@ T = TypeVar("T")
 
 
 def cost(work: Callable[[], T]) -> tuple[T, int]:
-    """Returns what a function returns, and its steps: lines of Python and calls into C of its thread.
+    """Returns what a function returns, and its steps: lines of Python, and calls into C.
 
-    A count is the same on each machine and under each load. What one call into C does counts as
-    one step: bound its memory as well where it can be large.
+    Those of its own thread count. A count is the same on each machine and under each load. What
+    one call into C does counts as one step: bound its memory as well where it can be large.
     """
     steps = 0
 

@@ -27,6 +27,7 @@ from claraedge import spawn
 from claraedge.blocking import in_thread
 from claraedge.decoding import decode_json
 from claraedge.fs.mounts import parse
+from claraedge.runner.processes import pause_process
 
 _log = logging.getLogger(__name__)
 
@@ -47,7 +48,7 @@ async def release(service: int | None = None) -> None:
     `service` is a process of Podman, where one is known. Failures are only logged.
     """
     try:
-        await _release({await in_thread(_pause_process), service} - {None})
+        await _release({await in_thread(pause_process), service} - {None})
     except (OSError, msgspec.MsgspecError, TimeoutError) as error:
         _log.warning("mounts that Podman cannot remove are not searched for: %r", error)
 
@@ -71,17 +72,6 @@ async def _release(processes: Iterable[int | None]) -> None:
             " restart this machine if it stays so",
             text.strip(),
         )
-
-
-def _pause_process() -> int | None:
-    """Returns the pid of the process that keeps the namespaces of this user's Podman; None where
-    unknown.
-    """
-    runtime = os.environ.get("XDG_RUNTIME_DIR")
-    with contextlib.suppress(OSError, ValueError):
-        if runtime:
-            return int(Path(runtime, "libpod/tmp/pause.pid").read_text())
-    return None
 
 
 def _stuck(process: int | None) -> list[Path]:

@@ -14,13 +14,12 @@ import os
 import select
 import signal
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 from claraedge import spawn
 from claraedge.blocking import in_thread
 from claraedge.fs.removal import remove
-from claraedge.runner.processes import children, is_supervisor
+from claraedge.runner.processes import children, every, is_supervisor
 
 _log = logging.getLogger(__name__)
 
@@ -73,7 +72,7 @@ def _left(container: str) -> list[Path]:
 def _end_supervisors(container: str) -> bool:
     ended: list[int] = []
     try:
-        for pid in _processes():
+        for pid in every():
             if is_supervisor(pid, container):
                 _end_tree(pid, container, ended)
         deadline = time.monotonic() + _GONE
@@ -122,7 +121,3 @@ def _await_stop(pid: int) -> None:
         if state in b"TtZX":
             return
         time.sleep(0.001)
-
-
-def _processes() -> Iterator[int]:
-    return (int(entry.name) for entry in os.scandir("/proc") if entry.name.isdigit())

@@ -7,14 +7,17 @@ import contextlib
 import hashlib
 import ipaddress
 import os
+import signal
 import subprocess
+import time
 from collections.abc import AsyncIterator, Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
 
 from claraedge.blocking import in_thread
-from claraedge.errors import NetworkError
+from claraedge.errors import NetworkError, RunnerUnavailableError
 from claraedge.ids import new_id
 from claraedge.runner.log_lines import tail
 from claraedge.runner.podman import PodmanRunner
@@ -25,6 +28,7 @@ from claraedge.runner.protocol import (
     Image,
     Network,
 )
+from claraedge.runner.service.service import PodmanService
 from tests.rig.waiting import eventually
 
 pytestmark = pytest.mark.podman
@@ -108,6 +112,54 @@ async def test_what_stands_on_one_network_meets_and_reaches_nothing_else(
     assert "rc 1" in other
     assert "hello" not in other
     assert not [line for line in route if line.startswith("default")]
+
+
+async def test_an_address_that_a_killed_podman_has_given_is_free_again(
+    other_folder: Path, spec: Spec, networks: list[Network], caplog: pytest.LogCaptureFixture
+) -> None:
+    """Podman is killed as soon as a container has its address, until it has not recorded that."""
+    ours = networks[0]
+    lease = (
+        Path(os.environ["XDG_RUNTIME_DIR"], "libpod/tmp/rootless-netns/var/lib/cni/networks")
+        / ours.name
+        / address(ours)
+    )
+    async with PodmanService(other_folder) as service, PodmanRunner(service, other_folder) as own:
+        first = await started(own, spec("sleep", "100", networks={ours.name: ""}))
+        if not any(lease.parent.glob("10.*")):
+            pytest.skip("this Podman has no plugins of CNI: its leases are in a database")
+        for _ in range(10):
+            echo = spec(*ECHO, networks={ours.name: address(ours)})
+            creation = asyncio.create_task(own.create(echo))
+            killed = in_thread(kill_with_lease, service.process_id or 0, lease)
+            await asyncio.gather(killed, creation, return_exceptions=True)
+            await eventually(partial(answers, own), "Podman works again")
+            for container in await own.containers(echo.labels):
+                if container.id != first:
+                    await own.remove(container.id)
+            assert not lease.exists()
+            container = await started(own, spec(*ECHO, networks={ours.name: address(ours)}))
+            for _ in range(3):
+                asked = await output(own, spec(*asks(address(ours)), networks={ours.name: ""}))
+                assert asked == ["hello", "rc 0"]
+            await own.remove(container)
+            if caplog.text.count("freed addresses") == 2:
+                break
+    assert "freed addresses" in caplog.text
+
+
+def kill_with_lease(pid: int, lease: Path) -> None:
+    until = time.monotonic() + 5
+    while not lease.exists() and time.monotonic() < until:
+        pass
+    os.kill(pid, signal.SIGKILL)
+
+
+async def answers(runner: PodmanRunner) -> bool:
+    with contextlib.suppress(RunnerUnavailableError):
+        await runner.containers({})
+        return True
+    return False
 
 
 def podman(*command: str) -> subprocess.CompletedProcess[str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from claraedge.blocking import in_thread
 from claraedge.errors import NetworkError, RunnerUnavailableError
 from claraedge.runner.container_states import labels_filter
 from claraedge.runner.networking.shared_netns import SharedNetns
@@ -17,6 +18,7 @@ from claraedge.runner.networks import (
 from claraedge.runner.protocol import Network
 from claraedge.runner.service.answers import check_storage, removal_error
 from claraedge.runner.service.service import PodmanService
+from claraedge.runner.workarounds import leases
 
 
 class Bridges:
@@ -42,6 +44,7 @@ class Bridges:
         # Never use `force`: it removes the containers as well, after ten seconds.
         response = await self._service.request("DELETE", f"/networks/{name}", repeatable=True)
         if response.status == 404 or (response.ok and not removal_error(response)):
+            await in_thread(leases.remove, name)
             return
         reason = removal_error(response) if response.ok else response.reason
         raise NetworkError(f"network {name} could not be removed: {reason}")

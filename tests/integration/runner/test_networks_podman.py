@@ -29,6 +29,7 @@ from claraedge.runner.protocol import (
     Network,
 )
 from claraedge.runner.service.service import PodmanService
+from claraedge.runner.workarounds import leases
 from tests.rig.waiting import eventually
 
 pytestmark = pytest.mark.podman
@@ -277,6 +278,23 @@ async def test_a_network_is_found_by_its_labels_and_goes_once_it_is_empty(
     await runner.remove_network(networks[0].name)
     left = await runner.networks({LABEL_INSTANCE: instance})
     assert [n.name for n in left] == [networks[1].name]
+
+
+async def test_a_removed_network_leaves_no_list_of_addresses_while_others_are_used(
+    runner: PodmanRunner, spec: Spec, networks: list[Network]
+) -> None:
+    stays, goes = networks
+    await started(runner, spec("sleep", "600", networks={stays.name: address(stays)}))
+    await output(runner, spec("true", networks={goes.name: address(goes)}))
+    used, unused = leases.folder(stays.name), leases.folder(goes.name)
+    assert used is not None
+    assert unused is not None
+    with_cni = used.exists()
+    assert unused.exists() == with_cni
+    await runner.remove_network(goes.name)
+    assert not unused.exists()
+    assert used.exists() == with_cni
+    assert leases.folder("../" + goes.name) is None
 
 
 async def test_a_container_may_be_given_the_outside_and_then_has_a_way_out(

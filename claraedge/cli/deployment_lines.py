@@ -66,6 +66,8 @@ def _executable(executable: ExecutableInfo) -> str:
         facts.append(f"{executable.cpu:g} cores")
     if executable.gpus:
         facts.append(f"{executable.gpus} GPUs")
+    if executable.pull_policy != "IF_NOT_PRESENT":
+        facts.append(f"pull {executable.pull_policy}")
     return "  ".join(facts)
 
 

@@ -51,6 +51,7 @@ def facts(config: Config, *, unstated_memory: int) -> DeviceFacts:
         gpus=len(gpus(config)),
         host_folders=tuple(str(folder) for folder in config.deployments.host_folders),
         unstated_memory=unstated_memory,
+        pulls=config.images.pull != "never",
     )
 
 

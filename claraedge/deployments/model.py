@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 import msgspec
 
 from claraedge.packages.bag_jobs import BagJobDefinition
-from claraedge.packages.model import RestartPolicy
+from claraedge.packages.model import PullPolicy, RestartPolicy
 
 
 class DeploymentPhase(enum.StrEnum):
@@ -87,6 +87,7 @@ class DeployedExecutable(msgspec.Struct, frozen=True, kw_only=True):
     cpu: float
     """Cores; 0: all."""
     gpus: int
+    pull: PullPolicy = PullPolicy.IF_NOT_PRESENT
 
 
 class DeployedComponent(msgspec.Struct, frozen=True, kw_only=True):
@@ -240,3 +241,5 @@ class DeviceFacts:
     """Absolute paths of folders that deployments may mount."""
     unstated_memory: int = 0
     """Megabytes that are reserved for an executable that states none."""
+    pulls: bool = True
+    """Whether images are pulled."""

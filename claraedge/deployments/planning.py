@@ -7,6 +7,8 @@ import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
+import msgspec
+
 from claraedge.deployments.access import close_name, routed_twice, routes_of
 from claraedge.deployments.bag_planning import bag_jobs
 from claraedge.deployments.model import (
@@ -20,7 +22,7 @@ from claraedge.deployments.model import (
     VolumeMount,
 )
 from claraedge.errors import InvalidDeploymentError
-from claraedge.packages.model import Component, Executable, Package, Plan
+from claraedge.packages.model import Component, Executable, Package, Plan, PullPolicy
 
 MAX_NAME = 63
 _MAX_LABELS = 64
@@ -117,20 +119,11 @@ def changed(plan: DeploymentPlan, changes: Sequence[ExecutableChange]) -> Deploy
         raise InvalidDeploymentError(*mistakes)
     return DeploymentPlan(
         components=tuple(
-            DeployedComponent(
-                id=c.id,
-                name=c.name,
-                instance=c.instance,
-                restart=c.restart,
-                parameters=c.parameters,
-                variables=c.variables,
-                mounts=c.mounts,
-                executables=tuple(_with(e, wanted.get(e.id)) for e in c.executables),
-                endpoints=c.endpoints,
-                routes=c.routes,
-                bag_jobs=c.bag_jobs,
+            msgspec.structs.replace(
+                component,
+                executables=tuple(_with(e, wanted.get(e.id)) for e in component.executables),
             )
-            for c in plan.components
+            for component in plan.components
         )
     )
 
@@ -149,14 +142,10 @@ def claim_of(plan: DeploymentPlan, unstated: int) -> tuple[int, int]:
 def _with(executable: DeployedExecutable, change: ExecutableChange | None) -> DeployedExecutable:
     if change is None:
         return executable
-    return DeployedExecutable(
-        id=executable.id,
-        name=executable.name,
+    return msgspec.structs.replace(
+        executable,
         image=change.image or executable.image,
         command=executable.command if change.command is None else change.command,
-        memory=executable.memory,
-        cpu=executable.cpu,
-        gpus=executable.gpus,
     )
 
 
@@ -169,6 +158,7 @@ def _executable(executable: Executable) -> DeployedExecutable:
         memory=executable.memory,
         cpu=executable.cpu,
         gpus=executable.gpus,
+        pull=executable.pull,
     )
 
 
@@ -243,6 +233,11 @@ def _misplaced(component: Component, device: DeviceFacts, place: str) -> list[st
             mistakes.append(
                 f"{where}: it names no image (`docker`); programs outside of images do not run"
                 " on this device"
+            )
+        elif executable.pull is PullPolicy.ALWAYS and not device.pulls:
+            mistakes.append(
+                f"{where}.imagePullPolicy: it is `Always`, and this device pulls no images; set"
+                ' [images] pull = "missing", or write `IfNotPresent`'
             )
     return mistakes
 

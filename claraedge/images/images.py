@@ -15,7 +15,9 @@ from claraedge.errors import (
     DamagedImageError,
     ImageInUseError,
     ImageNotFoundError,
+    ImagePullError,
     RefusedImageError,
+    RegistryNotAllowedError,
     RunnerUnavailableError,
 )
 from claraedge.images import names
@@ -109,11 +111,28 @@ class Images:
         ImagePullError, and StorageFullError where the disk is too full to begin.
         """
         image = await self.here(reference)
-        if image is None:
-            image = await self._pulls.pull(reference, tuple(secrets))
-            await self._admit([image])
-            await self.checks.before_use(image, reference)
-        return image
+        return image or await self._pull(reference, secrets, renewed=False)
+
+    async def renew(self, reference: str, secrets: Sequence[str]) -> Image:
+        """Pulls an image again from its registry, whether it is here or not; returns it as it is
+        now.
+
+        `secrets`: see `ensure`. Raises what `ensure` raises, RegistryNotAllowedError where nothing
+        may be pulled, and ImagePullError for an id.
+        """
+        if self._settings.pull == "never":
+            raise RegistryNotAllowedError(
+                f"the image {reference} is to be pulled (`imagePullPolicy: Always`), and this"
+                ' device pulls no images; set [images] pull = "missing", or write `IfNotPresent`'
+            )
+        if is_id(reference):
+            raise ImagePullError(
+                f"the image {reference} is to be pulled (`imagePullPolicy: Always`), and an id has"
+                " no registry; write the name of the image, or `IfNotPresent`"
+            )
+        with contextlib.suppress(ImageNotFoundError, RefusedImageError):
+            await self.here(reference)  # a damaged one has to be removed before
+        return await self._pull(reference, secrets, renewed=True)
 
     async def why_damaged(self, reference: str, image: str) -> str:
         """Returns the damage of an image, given by id, whose container failed; empty where there is
@@ -220,6 +239,12 @@ class Images:
             await self._runner.remove_image(named or image.id, force=False)
         self.checks.forget(image.id)
         _log.info("image removed", extra={"image": image.id, "reference": reference})
+        return image
+
+    async def _pull(self, reference: str, secrets: Sequence[str], *, renewed: bool) -> Image:
+        image = await self._pulls.pull(reference, tuple(secrets), renewed=renewed)
+        await self._admit([image])
+        await self.checks.before_use(image, reference)
         return image
 
     async def _load(self, archive: Path, warnings: list[str]) -> Sequence[Image]:

@@ -28,8 +28,8 @@ _log = logging.getLogger(__name__)
 _LIMIT = 1800.0  # seconds
 _LOAD = "or load it with `claraedge create image -f ARCHIVE.tar`"
 
-#: A reference, and the pull secrets that may be used for it.
-_Key: TypeAlias = tuple[str, tuple[str, ...]]
+#: A reference, the pull secrets that may be used for it, and whether it is pulled if it is here.
+_Key: TypeAlias = tuple[str, tuple[str, ...], bool]
 
 
 @dataclass(slots=True)
@@ -65,13 +65,17 @@ class Pulls:
 
     def references(self) -> frozenset[str]:
         """Returns the references that somebody waits for."""
-        return frozenset(reference for reference, _ in self._shared)
+        return frozenset(reference for reference, _, _ in self._shared)
 
-    async def pull(self, reference: str, secrets: tuple[str, ...]) -> Image:
+    async def pull(
+        self, reference: str, secrets: tuple[str, ...], *, renewed: bool = False
+    ) -> Image:
         """Returns the image, pulled by this call or one that runs already. Raises what
         Images.ensure raises.
+
+        `renewed`: also if it is here by now.
         """
-        key = (reference, secrets)
+        key = (reference, secrets, renewed)
         shared = self._shared.get(key)
         if shared is None:
             shared = _Shared(asyncio.create_task(self._pull_in_turn(key), name=f"pull {reference}"))
@@ -89,10 +93,10 @@ class Pulls:
                 await wait_out(shared.task)
 
     async def _pull_in_turn(self, key: _Key) -> Image:
-        reference, secrets = key
+        reference, secrets, renewed = key
         turn = self._turns.setdefault(reference, asyncio.Lock())
         async with turn:
-            image = await self._find(reference)
+            image = None if renewed else await self._find(reference)
             return image if image is not None else await self._search(reference, secrets)
 
     async def _search(self, reference: str, secrets: Sequence[str]) -> Image:

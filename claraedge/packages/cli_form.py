@@ -134,7 +134,6 @@ def _executable(place: Written) -> Json:
             )
     kind = executable["type"].choice(*_TYPES) or "docker"
     docker = executable["docker"].fields("image", "imagePullPolicy", "pullSecret")
-    docker["imagePullPolicy"].choice("Always", "IfNotPresent", "Never")
     build = executable["build"].fields("depends")
     if kind == "docker":
         executable["docker"].need("an object with `image`")
@@ -237,6 +236,8 @@ def _rename(document: Written) -> None:
         place = f"executables[{number}]"
         rename(f"{_COMPONENT}.{place}.docker", f"spec.{place}.docker.image")
         rename(f"{_COMPONENT}.{place}.cmd", f"spec.{place}.command")
+        policy = f"spec.{place}.docker.imagePullPolicy"
+        rename(f"{_COMPONENT}.{place}.imagePullPolicy", policy)
 
 
 def _some(values: dict[str, Any]) -> dict[str, Any]:

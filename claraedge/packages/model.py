@@ -20,6 +20,16 @@ class RestartPolicy(enum.StrEnum):
     NEVER = "no"
 
 
+class PullPolicy(enum.StrEnum):
+    """What decides whether an image is pulled; words of the manifest."""
+
+    ALWAYS = "Always"
+    """Whenever a deployment starts for the first time, or is updated."""
+    IF_NOT_PRESENT = "IfNotPresent"
+    """If it is not on the device."""
+    NEVER = "Never"
+
+
 class Parameter(msgspec.Struct, frozen=True, kw_only=True):
     """A parameter becomes an environment variable of the component's executables."""
 
@@ -61,6 +71,7 @@ class Executable(msgspec.Struct, frozen=True, kw_only=True):
     cpu: float = 0.0
     """Cores; 0: no limit is given."""
     gpus: int = 0
+    pull: PullPolicy = PullPolicy.IF_NOT_PRESENT
     built: bool = False
     """Whether its image is to be built from source (`buildGUID`, `gitExecutable`)."""
 

@@ -21,6 +21,7 @@ from claraedge.packages.model import (
     Package,
     Parameter,
     Plan,
+    PullPolicy,
     RestartPolicy,
     Ros,
 )
@@ -167,6 +168,9 @@ def _executable(place: Written, number: int, new_id: NewKindId) -> Executable:
         command=_command(executable["cmd"], executable["runAsBash"].flag(default=True)),
         memory=math.ceil(limits["memory"].number(MAX_MEMORY, "megabytes")),
         cpu=limits["cpu"].number(MAX_CPU, "cores"),
+        pull=PullPolicy(
+            executable["imagePullPolicy"].choice(*PullPolicy) or PullPolicy.IF_NOT_PRESENT
+        ),
         built=any(executable[source].value for source in sources),
     )
 

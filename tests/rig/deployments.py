@@ -13,7 +13,7 @@ from claraedge.bags.kind import BAGS
 from claraedge.bags.recorder import BagSite
 from claraedge.bags.storing import BagStore
 from claraedge.clock import Clock, SystemClock
-from claraedge.config import DeploymentsSettings
+from claraedge.config import DeploymentsSettings, ImagesSettings
 from claraedge.deployments.deployments import Deployments, DeploymentView
 from claraedge.deployments.model import DeploymentPhase, DeploymentRequest, DeviceFacts
 from claraedge.deployments.networks.live import NetworkSite
@@ -132,6 +132,7 @@ async def deployment_rig(
     grace: float = 0.1,
     packages: Sequence[Package] = (),
     settings: DeploymentsSettings | None = None,
+    pulls: ImagesSettings | None = None,
     memory: int = 1 << 20,
     gpus: tuple[str, ...] = (),
     granting: bool = True,
@@ -166,7 +167,7 @@ async def deployment_rig(
             allocations.grant(free, unused, memory=memory, gpus=gpus)
 
         allocations = Allocations(grant)
-        images = Images(runner)
+        images = Images(runner, pulls or ImagesSettings())
         payloads = Payloads(database, PayloadTree(state), clock, new_id, runner.reclaim)
         await payloads.prepare()
         bags = Bags(

@@ -10,6 +10,7 @@ from claraedge.packages.model import (
     Package,
     Parameter,
     Plan,
+    PullPolicy,
     RestartPolicy,
 )
 from claraedge.packages.packages import Packages
@@ -19,6 +20,11 @@ POLICIES = {
     RestartPolicy.ALWAYS: wire.RESTART_POLICY_ALWAYS,
     RestartPolicy.ON_FAILURE: wire.RESTART_POLICY_ON_FAILURE,
     RestartPolicy.NEVER: wire.RESTART_POLICY_NEVER,
+}
+PULL_POLICIES = {
+    PullPolicy.ALWAYS: wire.PULL_POLICY_ALWAYS,
+    PullPolicy.IF_NOT_PRESENT: wire.PULL_POLICY_IF_NOT_PRESENT,
+    PullPolicy.NEVER: wire.PULL_POLICY_NEVER,
 }
 
 
@@ -95,6 +101,7 @@ def _executable(executable: Executable) -> wire.Executable:
         memory=executable.memory,
         cpu=executable.cpu,
         gpus=executable.gpus,
+        pull_policy=PULL_POLICIES[executable.pull],
     )
 
 

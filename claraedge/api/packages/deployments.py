@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from claraedge.api.packages.bags import bag_job_definition
+from claraedge.api.packages.catalogue import PULL_POLICIES
 from claraedge.blocking import in_thread
 from claraedge.deployments.deployments import Deployments, DeploymentView
 from claraedge.deployments.device import DeviceView
@@ -204,6 +205,7 @@ def _executables(
                 reason=record.reason,
                 last_lines=view.last_lines.get(executable.id, ()),
                 gpus=record.gpus if executable.gpus else (),
+                pull_policy=PULL_POLICIES[executable.pull],
             )
         )
     return found

@@ -28,6 +28,7 @@ class ExecutableInfo(Value, frozen=True, kw_only=True):
     cpu: float
     """Cores; 0: no limit is given."""
     gpus: int
+    pull_policy: str
 
 
 class EndpointInfo(Value, frozen=True, kw_only=True):
@@ -104,6 +105,7 @@ class DeployedExecutableInfo(Value, frozen=True, kw_only=True):
     reason: str
     last_lines: tuple[str, ...]
     gpus: tuple[str, ...]
+    pull_policy: str
 
 
 class DeployedComponentInfo(Value, frozen=True, kw_only=True):

@@ -40,7 +40,7 @@ from claraedge.errors import (
     StorageFullError,
 )
 from claraedge.fs import files
-from claraedge.packages.model import RestartPolicy
+from claraedge.packages.model import PullPolicy, RestartPolicy
 from claraedge.runner import protocol
 from claraedge.runner.protocol import LABEL_DEPLOYMENT, Container
 from claraedge.supervised.allocations import Claim
@@ -190,7 +190,13 @@ class LiveDeployment:
                 return (await images.find(known)).id
             except ImageNotFoundError:
                 pass  # removed while nothing used it
-        return (await images.ensure(executable.image, ())).id
+        match executable.pull:
+            case PullPolicy.ALWAYS:
+                return (await images.renew(executable.image, ())).id
+            case PullPolicy.NEVER:
+                return (await images.find(executable.image)).id
+            case PullPolicy.IF_NOT_PRESENT:
+                return (await images.ensure(executable.image, ())).id
 
     async def _allocate(self) -> None:
         """Waits for memory and GPUs, and records which GPUs each executable has."""

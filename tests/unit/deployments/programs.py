@@ -37,6 +37,10 @@ class Ending:
 
 
 def app(
-    image: str = "serve:1", restart: RestartPolicy = RestartPolicy.ALWAYS, name: str = "app"
+    image: str = "serve:1",
+    restart: RestartPolicy = RestartPolicy.ALWAYS,
+    name: str = "app",
+    **more: object,
 ) -> Package:
-    return package(component(executable(image=image), restart=restart), name=name)
+    """Returns a package with one executable; `more`: its other fields."""
+    return package(component(executable(image=image, **more), restart=restart), name=name)

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from claraedge.config import ImagesSettings
 from claraedge.deployments.model import (
     DeploymentPhase,
     DeploymentPlan,
@@ -22,9 +23,10 @@ from claraedge.errors import (
     DeploymentInUseError,
     DeploymentNotFoundError,
     DeploymentNotReadyError,
+    ImagePullError,
     InvalidDeploymentError,
 )
-from claraedge.packages.model import RestartPolicy
+from claraedge.packages.model import PullPolicy, RestartPolicy
 from claraedge.runner.memory.runner import MemoryRunner
 from claraedge.runner.protocol import Limit, Network
 from claraedge.runner.protocol import Phase as ContainerPhase
@@ -172,6 +174,53 @@ async def test_a_missing_image_fails_at_once(tmp_path: Path, runner: MemoryRunne
         assert "nowhere:1" in view.deployment.faults[0].message
         ended = await rig.deployments.undeploy("one")
         assert ended.deployment.phase is DeploymentPhase.STOPPED
+
+
+async def test_the_pull_policy_decides_whether_an_image_is_pulled(
+    tmp_path: Path, runner: MemoryRunner
+) -> None:
+    """Source: Kubernetes, images: Always, IfNotPresent, Never."""
+    names = {policy: f"reg.example/{policy.value.lower()}:1" for policy in PullPolicy}
+    packs = {policy: app(image, name=policy.value, pull=policy) for policy, image in names.items()}
+    missing = app("reg.example/missing:1", name="missing", pull=PullPolicy.NEVER)
+    old = {policy: runner.add_image(name, serve) for policy, name in names.items()}
+    for name in (*names.values(), "reg.example/missing:1"):
+        runner.add_remote_image(name, serve)
+    pulls = ImagesSettings(pull="missing")
+    known = [*packs.values(), missing]
+    async with deployment_rig(tmp_path, runner, packages=known, pulls=pulls) as rig:
+        for policy, pack in packs.items():
+            await rig.deploy(policy.value, pack)
+            view = await rig.until_phase(policy.value, DeploymentPhase.SUCCEEDED)
+            (record,) = view.deployment.executables.values()
+            assert (record.image == old[policy].id) is (policy is not PullPolicy.ALWAYS)
+        await rig.deploy("missing", missing)
+        view = await rig.until_phase("missing", DeploymentPhase.FAILED_TO_START)
+        assert [fault.code for fault in view.deployment.faults] == [FaultCode.NO_IMAGE]
+        assert [name for name, _ in runner.pulls] == [names[PullPolicy.ALWAYS]]
+
+
+async def test_a_new_daemon_pulls_nothing_again_and_an_update_does(
+    tmp_path: Path, runner: MemoryRunner
+) -> None:
+    """A device that starts without its network would lose what it ran."""
+    pack = app("reg.example/a:1", pull=PullPolicy.ALWAYS)
+    runner.add_remote_image("reg.example/a:1", serve)
+    pulls = ImagesSettings(pull="missing")
+    async with deployment_rig(tmp_path, runner, packages=[pack], pulls=pulls) as rig:
+        await rig.deploy("one", pack)
+        await rig.until_phase("one", DeploymentPhase.SUCCEEDED)
+    assert len(runner.pulls) == 1
+    runner.fail_pull("reg.example/a:1", ImagePullError("no route to host"))
+    async with deployment_rig(tmp_path, runner, packages=[pack], pulls=pulls) as rig:
+        await rig.until("one", lambda v: v.status is DeploymentStatus.RUNNING)
+        assert len(runner.pulls) == 1
+        change = ExecutableChange(executable="run", command=("serve --fast",))
+        await rig.deployments.update("one", [change])
+        view = await rig.until_phase("one", DeploymentPhase.FAILED_TO_UPDATE)
+        assert view.deployment.faults[0].code is FaultCode.NO_IMAGE
+        assert "no route to host" in view.deployment.faults[0].message
+        await rig.until("one", lambda v: v.status is DeploymentStatus.RUNNING)
 
 
 async def test_names_dependencies_and_deployments_in_use(

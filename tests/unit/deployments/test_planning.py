@@ -19,7 +19,7 @@ from claraedge.deployments.model import (
 from claraedge.deployments.planning import claim_of, make_plan
 from claraedge.deployments.running.environment import entry, environment, links
 from claraedge.errors import InvalidDeploymentError
-from claraedge.packages.model import Endpoint, Package, Parameter, RestartPolicy
+from claraedge.packages.model import Endpoint, Package, Parameter, PullPolicy, RestartPolicy
 from tests.rig.deployments import component, executable, package
 
 DEVICE = DeviceFacts(
@@ -28,6 +28,7 @@ DEVICE = DeviceFacts(
     gpus=1,
     host_folders=("/srv/scans",),
     unstated_memory=100,
+    pulls=False,
 )
 
 
@@ -147,6 +148,10 @@ def test_all_mistakes_are_found_at_once() -> None:
         (package(component(executable(memory=1001))), "limits.memory"),
         (package(component(*(executable(str(n)) for n in range(11)))), "limits.memory"),
         (package(component(executable(gpus=2))), "metadata.claraedge.gpu"),
+        (
+            package(component(executable(pull=PullPolicy.ALWAYS))),
+            "components.main.executables.run.imagePullPolicy: it is `Always`",
+        ),
     ],
 )
 def test_what_this_device_cannot_run_is_refused(pack: Package, place: str) -> None:

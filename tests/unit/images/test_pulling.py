@@ -14,6 +14,7 @@ from claraedge.errors import (
     ImageDeniedError,
     ImageNotFoundError,
     ImagePullError,
+    RegistryNotAllowedError,
     StorageFullError,
 )
 from claraedge.images.images import Images
@@ -101,6 +102,20 @@ async def test_what_is_here_is_not_pulled(runner: MemoryRunner) -> None:
     loaded = runner.add_image("localhost/app:1", nothing)
     assert await pulling(runner).ensure("app:1", ()) == loaded
     assert runner.pulls == []
+
+
+async def test_an_image_is_renewed_though_it_is_here(runner: MemoryRunner) -> None:
+    old = runner.add_image(f"{FIRST}/app:1", nothing)
+    runner.add_remote_image(f"{FIRST}/app:1", nothing)
+    images = pulling(runner)
+    new = await images.renew("app:1", ())
+    assert new.id != old.id
+    assert await images.find("app:1") == new
+    with pytest.raises(ImagePullError, match="an id has no registry"):
+        await images.renew(new.id, ())
+    with pytest.raises(RegistryNotAllowedError, match="this device pulls no images"):
+        await Images(runner).renew("app:1", ())
+    assert len(runner.pulls) == 1
 
 
 # --- from where --------------------------------------------------------------------------------

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from claraedge.errors import InvalidManifestError
 from claraedge.packages.ids import IdKind
 from claraedge.packages.manifest import canonical, parse
-from claraedge.packages.model import Package, RestartPolicy
+from claraedge.packages.model import Package, PullPolicy, RestartPolicy
 from claraedge.packages.packages import read
 
 #: What rapyuta.io's tutorials (88cf4562) and command line (1.0.0 to 10.7.0) have, without their
@@ -217,6 +217,8 @@ def test_all_mistakes_come_at_once_with_their_paths() -> None:
         (executable(docker=["a"]), "plans[0].components[0].executables[0].docker",
          "a list is not a text"),
         (executable(docker="a:1\0"), "plans[0].components[0].executables[0].docker", "NUL"),
+        (executable(imagePullPolicy="Sometimes"),
+         "plans[0].components[0].executables[0].imagePullPolicy", "`IfNotPresent`"),
         (executable(limits={"gpu": 1}), "plans[0].components[0].executables[0].limits.gpu",
          "`metadata.claraedge.gpu`"),
         (executable(limits={"memory": True}),
@@ -338,6 +340,7 @@ def test_the_form_of_the_command_line_declares_the_same() -> None:
         {"component": "default", "param": "KEY", "targetParam": "OTHER"},
     )
     assert (component.ros.distro, component.ros.topics) == ("noetic", ("/t",))
+    assert program.pull is PullPolicy.ALWAYS
     assert json.loads(package.manifest)["plans"][0]["components"][0]["name"] == "default"
 
 
@@ -374,6 +377,8 @@ def test_a_list_of_single_words_is_one_command(command: str, lines: tuple[str, .
         ("runtime: device", "hostPID: true", "spec.hostPID", "remove it"),
         ("runtime: device", "x: device", "spec.runtime", "it is missing"),
         ("limits:", "uid: 0\n    limits:", "spec.executables[0].uid", "USER"),
+        ("Policy: Always", "Policy: always", "spec.executables[0].docker.imagePullPolicy",
+         "`Always`, `IfNotPresent`, `Never`"),
         ("type: docker", "type: dokcer", "spec.executables[0].type", "`docker`"),
     ],
 )  # fmt: skip

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
         DeployedComponentInfo,
         DeploymentInfo,
         ExecutableInfo,
+        LivenessProbeInfo,
         PackageInfo,
     )
 
@@ -68,7 +69,22 @@ def _executable(executable: ExecutableInfo) -> str:
         facts.append(f"{executable.gpus} GPUs")
     if executable.pull_policy != "IF_NOT_PRESENT":
         facts.append(f"pull {executable.pull_policy}")
+    if probe := _probe(executable.liveness_probe):
+        facts.append(f"probe {probe}")
     return "  ".join(facts)
+
+
+def _probe(probe: LivenessProbeInfo) -> str:
+    """Returns a liveness probe in one line; empty if there is none."""
+    if not probe.failure_threshold:
+        return ""
+    tried = f"GET {probe.path} at port {probe.port}" if probe.path else f"TCP port {probe.port}"
+    if probe.command:
+        tried = "command"
+    return (
+        f"{tried} each {probe.period_seconds} s, after {probe.initial_delay_seconds} s,"
+        f" within {probe.timeout_seconds} s, {probe.failure_threshold} failures"
+    )
 
 
 def deployment_lines(deployment: DeploymentInfo) -> list[tuple[str, str]]:
@@ -116,6 +132,8 @@ def _deployed(component: DeployedComponentInfo) -> list[tuple[str, str]]:
         found.append(("  EXECUTABLE", "  ".join(facts)))
         if each.command:
             found.append(("    COMMAND", " ; ".join(each.command)))
+        if probe := _probe(each.liveness_probe):
+            found.append(("    PROBE", probe))
         if each.reason:
             found.append(("    REASON", each.reason))
         found += [("    LOG", line) for line in each.last_lines]

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 import msgspec
 
 from claraedge.packages.bag_jobs import BagJobDefinition
-from claraedge.packages.model import PullPolicy, RestartPolicy
+from claraedge.packages.model import LivenessProbe, PullPolicy, RestartPolicy
 
 
 class DeploymentPhase(enum.StrEnum):
@@ -88,6 +88,7 @@ class DeployedExecutable(msgspec.Struct, frozen=True, kw_only=True):
     """Cores; 0: all."""
     gpus: int
     pull: PullPolicy = PullPolicy.IF_NOT_PRESENT
+    probe: LivenessProbe | None = None
 
 
 class DeployedComponent(msgspec.Struct, frozen=True, kw_only=True):

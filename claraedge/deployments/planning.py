@@ -159,6 +159,7 @@ def _executable(executable: Executable) -> DeployedExecutable:
         cpu=executable.cpu,
         gpus=executable.gpus,
         pull=executable.pull,
+        probe=executable.probe,
     )
 
 
@@ -238,6 +239,11 @@ def _misplaced(component: Component, device: DeviceFacts, place: str) -> list[st
             mistakes.append(
                 f"{where}.imagePullPolicy: it is `Always`, and this device pulls no images; set"
                 ' [images] pull = "missing", or write `IfNotPresent`'
+            )
+        if executable.probe is not None and executable.probe.command:
+            mistakes.append(
+                f"{where}.livenessProbe.exec: this device does not run commands in a container;"
+                " write `httpGet` or `tcpSocket`, or let the program end itself when it fails"
             )
     return mistakes
 

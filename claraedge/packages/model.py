@@ -56,6 +56,27 @@ class Endpoint(msgspec.Struct, frozen=True, kw_only=True):
     """Whether a static route may lead to it."""
 
 
+class LivenessProbe(msgspec.Struct, frozen=True, kw_only=True):
+    """How to find out whether a program that runs still works: one of HTTP, TCP and a command."""
+
+    port: int = 0
+    """The port for HTTP or TCP; 0: a command is run."""
+    path: str = ""
+    """The path for HTTP; empty: a TCP connection is enough."""
+    command: tuple[str, ...] = ()
+    """A program in the container, and its arguments."""
+    delay: int = 1
+    """Seconds from the start to the first probe."""
+    period: int = 10
+    """Seconds between two probes."""
+    timeout: int = 10
+    """Seconds for the connection, and for the answer."""
+    successes: int = 1
+    """Successes in a row after which earlier failures do not count any more."""
+    failures: int = 3
+    """Failures after which the program is ended; in a row, if `successes` is 1."""
+
+
 class Executable(msgspec.Struct, frozen=True, kw_only=True):
     """One program of a component: one container."""
 
@@ -72,6 +93,7 @@ class Executable(msgspec.Struct, frozen=True, kw_only=True):
     """Cores; 0: no limit is given."""
     gpus: int = 0
     pull: PullPolicy = PullPolicy.IF_NOT_PRESENT
+    probe: LivenessProbe | None = None
     built: bool = False
     """Whether its image is to be built from source (`buildGUID`, `gitExecutable`)."""
 

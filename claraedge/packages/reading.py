@@ -25,6 +25,7 @@ from claraedge.packages.model import (
     RestartPolicy,
     Ros,
 )
+from claraedge.packages.probes import read_probe
 
 ARCHITECTURES = ("amd64", "arm64v8", "arm32v7")
 RUNTIMES = ("device", "cloud", "device,cloud", "cloud,device")
@@ -171,6 +172,7 @@ def _executable(place: Written, number: int, new_id: NewKindId) -> Executable:
         pull=PullPolicy(
             executable["imagePullPolicy"].choice(*PullPolicy) or PullPolicy.IF_NOT_PRESENT
         ),
+        probe=read_probe(executable["livenessProbe"]),
         built=any(executable[source].value for source in sources),
     )
 

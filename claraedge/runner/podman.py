@@ -244,7 +244,9 @@ class PodmanRunner:
         await self._bridges.connect(container, network, address)
 
     @asynccontextmanager
-    async def dial(self, container: str, address: str, port: int) -> AsyncIterator[Stream]:
+    async def dial(
+        self, container: str, address: str, port: int, *, seconds: float = 5.0
+    ) -> AsyncIterator[Stream]:
         state = await self._inspector.state(container)
         if state is None or not alive(state.pid, container):
             raise ConnectionRefusedError(f"container {container} does not run")
@@ -253,7 +255,7 @@ class PodmanRunner:
             if holder is None or not alive(holder.pid, state.joins):
                 raise ConnectionRefusedError(f"container {container} has lost its network")
             state = holder
-        async with dialed(state.pid, address, port) as stream:
+        async with dialed(state.pid, address, port, seconds) as stream:
             yield stream
 
     # --- what makes containers start faster ---------------------------------------------------

@@ -478,12 +478,13 @@ class Runner(Protocol):
         ...
 
     def dial(
-        self, container: str, address: str, port: int
+        self, container: str, address: str, port: int, *, seconds: float = 5.0
     ) -> AbstractAsyncContextManager[tuple[asyncio.StreamReader, asyncio.StreamWriter]]:
         """Opens a TCP connection from inside the network of a running container or a holder, until
         the context is left.
 
-        Entering raises ConnectionError where nothing listens there, or the container does not run.
+        Entering raises ConnectionError where nothing accepts the connection within `seconds`, or
+        the container does not run, and another OSError if this machine cannot try it.
         """
         ...
 

@@ -19,7 +19,7 @@ from claraedge.errors import ClaraedgeError, RunnerUnavailableError
 from claraedge.runner.protocol import Exit, ExitCause, Phase
 from claraedge.supervised.container import SupervisedContainer
 from claraedge.supervised.creation import SupervisedCreation, answered
-from claraedge.supervised.owner import C, Fitting, KeeperOwner
+from claraedge.supervised.owner import C, Fitting, KeeperOwner, Watching
 from claraedge.supervised.recipe import Recipe
 from claraedge.supervised.restarts import REMEMBERED, Again, GiveUp, Rest, Restart
 from claraedge.supervised.workshop import Workshop
@@ -39,10 +39,12 @@ class Keeper(Generic[C]):
         clock: Clock,
         *,
         fit: Fitting[C] | None = None,
+        until_failed: Watching[C] | None = None,
         after: tuple[asyncio.Task[None], ...] = (),
     ) -> None:
-        """`fit`: a check after its ports accept connections; None: it is up then. `after`: tasks of
-        its predecessors; it is created after they have ended.
+        """`fit`: a check after its ports accept connections; None: it is up then. `until_failed`:
+        watches each of its containers, and says when to end it, as if it had failed by itself.
+        `after`: tasks of its predecessors; it is created after they have ended.
         """
         self._supervised = supervised
         self._owner = owner
@@ -50,6 +52,9 @@ class Keeper(Generic[C]):
         self._clock = clock
         self._creation = SupervisedCreation(supervised, workshop)
         self._fit = fit
+        self._until_failed = until_failed
+        self._why_failed = ""
+        """Why the container was ended; empty: it ended by itself."""
         self._after = after
         self._restarts = deque[Restart](maxlen=REMEMBERED)
         self._next: Recipe | None = None
@@ -253,6 +258,7 @@ class Keeper(Generic[C]):
         Raises the error of its kind if it does not come up.
         """
         supervised, runner = self._supervised, self._workshop.runner
+        self._why_failed = ""
         if supervised.phase is not Phase.RUNNING:  # it was found after its end
             return await answered(partial(runner.wait, container))
         ending = asyncio.ensure_future(answered(partial(runner.wait, container)))
@@ -261,6 +267,10 @@ class Keeper(Generic[C]):
         if supervised.joins:
             released = partial(runner.released, supervised.joins)
             watched.append(asyncio.ensure_future(answered(released)))
+        failing: asyncio.Future[str] | None = None
+        if self._until_failed is not None:
+            failing = asyncio.ensure_future(self._until_failed(supervised, container))
+            watched.append(failing)
         try:
             while True:
                 if self._may_end():
@@ -279,6 +289,10 @@ class Keeper(Generic[C]):
                     news.cancel()
                 if ending.done():
                     return ending.result()
+                if failing is not None and failing.done():
+                    self._why_failed = failing.result()
+                    await answered(partial(runner.stop, container, self._workshop.grace))
+                    return Exit(cause=ExitCause.EXITED)
                 if any(future.done() for future in watched):
                     await self._creation.end()
                     return Exit(cause=ExitCause.VANISHED)
@@ -313,6 +327,8 @@ class Keeper(Generic[C]):
 
     def _said(self, end: Exit) -> str:
         """Returns how it ended, for people."""
+        if self._why_failed:
+            return f"was ended, because {self._why_failed}"
         if self._supervised.container is None:
             return "was ended, because the container with its network namespace is gone"
         if self._supervised.phase is Phase.INTERRUPTED:

@@ -16,6 +16,8 @@ ContraC = TypeVar("ContraC", bound=SupervisedContainer, contravariant=True)
 #: A check of a running container, given with its id: returns once it is up, or raises the error of
 #: its kind.
 Fitting: TypeAlias = Callable[[C, str], Awaitable[None]]
+#: Watches a running container, given with its id: returns why it is to be ended, for people.
+Watching: TypeAlias = Callable[[C, str], Awaitable[str]]
 
 
 class KeeperOwner(Protocol[ContraC]):

@@ -7,6 +7,7 @@ from claraedge.packages.model import (
     Component,
     Endpoint,
     Executable,
+    LivenessProbe,
     Package,
     Parameter,
     Plan,
@@ -62,6 +63,22 @@ def package_message(package: Package) -> wire.Package:
     )
 
 
+def probe_message(probe: LivenessProbe | None) -> wire.LivenessProbe | None:
+    """Converts a liveness probe to its message."""
+    if probe is None:
+        return None
+    return wire.LivenessProbe(
+        port=probe.port,
+        path=probe.path,
+        command=probe.command,
+        initial_delay_seconds=probe.delay,
+        period_seconds=probe.period,
+        timeout_seconds=probe.timeout,
+        success_threshold=probe.successes,
+        failure_threshold=probe.failures,
+    )
+
+
 def _plan(plan: Plan) -> wire.Plan:
     return wire.Plan(
         id=plan.id,
@@ -102,6 +119,7 @@ def _executable(executable: Executable) -> wire.Executable:
         cpu=executable.cpu,
         gpus=executable.gpus,
         pull_policy=PULL_POLICIES[executable.pull],
+        liveness_probe=probe_message(executable.probe),
     )
 
 

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from claraedge.api.packages.bags import bag_job_definition
-from claraedge.api.packages.catalogue import PULL_POLICIES
+from claraedge.api.packages.catalogue import PULL_POLICIES, probe_message
 from claraedge.blocking import in_thread
 from claraedge.deployments.deployments import Deployments, DeploymentView
 from claraedge.deployments.device import DeviceView
@@ -206,6 +206,7 @@ def _executables(
                 last_lines=view.last_lines.get(executable.id, ()),
                 gpus=record.gpus if executable.gpus else (),
                 pull_policy=PULL_POLICIES[executable.pull],
+                liveness_probe=probe_message(executable.probe),
             )
         )
     return found

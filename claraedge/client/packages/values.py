@@ -16,6 +16,19 @@ class ParameterInfo(Value, frozen=True, kw_only=True):
     default: str | None
 
 
+class LivenessProbeInfo(Value, frozen=True, kw_only=True):
+    """How a program is probed; where it is not, all fields are 0 or empty."""
+
+    port: int
+    path: str
+    command: tuple[str, ...]
+    initial_delay_seconds: int
+    period_seconds: int
+    timeout_seconds: int
+    success_threshold: int
+    failure_threshold: int
+
+
 class ExecutableInfo(Value, frozen=True, kw_only=True):
     """An executable of a package."""
 
@@ -29,6 +42,7 @@ class ExecutableInfo(Value, frozen=True, kw_only=True):
     """Cores; 0: no limit is given."""
     gpus: int
     pull_policy: str
+    liveness_probe: LivenessProbeInfo
 
 
 class EndpointInfo(Value, frozen=True, kw_only=True):
@@ -106,6 +120,7 @@ class DeployedExecutableInfo(Value, frozen=True, kw_only=True):
     last_lines: tuple[str, ...]
     gpus: tuple[str, ...]
     pull_policy: str
+    liveness_probe: LivenessProbeInfo
 
 
 class DeployedComponentInfo(Value, frozen=True, kw_only=True):

@@ -9,6 +9,7 @@ from functools import partial
 from claraedge.blocking import in_thread
 from claraedge.deployments.model import DeployedComponent, DeployedExecutable, DeploymentStatus
 from claraedge.deployments.rules import RULES
+from claraedge.deployments.running.probing import Probing
 from claraedge.deployments.running.recipes import key_of, of_holder
 from claraedge.deployments.running.recording import Recorded
 from claraedge.deployments.running.site import Site
@@ -19,7 +20,7 @@ from claraedge.runner.protocol import Phase as ContainerPhase
 from claraedge.supervised.container import SupervisedContainer
 from claraedge.supervised.holder import Holder
 from claraedge.supervised.keeper import Keeper, stays_up
-from claraedge.supervised.owner import QuietOwner, close_after_bug
+from claraedge.supervised.owner import QuietOwner, Watching, close_after_bug
 from claraedge.supervised.recipe import Recipe
 from claraedge.supervised.workshop import read_found
 
@@ -142,10 +143,17 @@ class DeploymentContainers:
             self._site.workshop,
             self._site.clock,
             fit=stays_up(self._site.settings.up_seconds),
+            until_failed=self._until_failed(executable),
         )
         self._supervised[executable.id] = supervised
         self._keepers[executable.id] = keeper
         keeper.begin()
+
+    def _until_failed(self, executable: DeployedExecutable) -> Watching[SupervisedContainer] | None:
+        if executable.probe is None:
+            return None
+        site = self._site
+        return Probing(site.workshop.runner, executable.probe, site.probing).until_failed
 
     async def _check_mounts(
         self, component: DeployedComponent, executable: DeployedExecutable

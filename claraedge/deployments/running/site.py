@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from claraedge.clock import Clock
 from claraedge.config import DeploymentsSettings
@@ -15,6 +16,9 @@ from claraedge.images.images import Images
 from claraedge.store.database import Database
 from claraedge.supervised.allocations import Allocations
 from claraedge.supervised.workshop import Workshop
+
+#: Liveness probes at the same time: each is some processes.
+_PROBES = 4
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,3 +39,5 @@ class Site:
     device: Mapping[str, str]
     """Environment variables that say where an executable runs."""
     sidecars: Sidecars
+    probing: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(_PROBES))
+    """Limits how many liveness probes run at the same time."""

@@ -223,7 +223,12 @@ class MemoryRunner(MemoryMachine):
 
     @asynccontextmanager
     async def dial(
-        self, container: str, address: str, port: int
+        self,
+        container: str,
+        address: str,
+        port: int,
+        *,
+        seconds: float = 5.0,  # noqa: ARG002 - whoever listens here accepts at once
     ) -> AsyncIterator[tuple[asyncio.StreamReader, asyncio.StreamWriter]]:
         self._check()
         handler = self._handler(container, address, port)

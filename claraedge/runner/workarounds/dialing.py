@@ -22,16 +22,19 @@ from claraedge.blocking import wait_out
 Stream = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 
 _ENTER = ("nsenter", "--preserve-credentials", "-U", "-n")
-#: An empty line reports that the connection is established. Both copies end when either side ends.
-_COPY_BOTH_WAYS = 'exec 3<>"/dev/tcp/$0/$1" || exit 1; echo; cat <&0 >&3 & exec cat <&3'
-_CONNECT = 5.0  # seconds
+#: An empty line reports that the namespaces are entered, and another one that the connection is
+#: established. Both copies end when either side ends.
+_COPY_BOTH_WAYS = 'echo; exec 3<>"/dev/tcp/$0/$1" || exit 1; echo; cat <&0 >&3 & exec cat <&3'
+#: Seconds in which a busy machine has to start the process.
+_START = 30.0
 
 
 @asynccontextmanager
-async def dialed(pid: int, address: str, port: int) -> AsyncIterator[Stream]:
+async def dialed(pid: int, address: str, port: int, seconds: float) -> AsyncIterator[Stream]:
     """Opens a connection from inside the network of the process `pid`, until the context is left.
 
-    Raises ConnectionRefusedError where nothing listens, and OSError for any other failure.
+    `seconds`: how long to wait for the other side. Raises ConnectionRefusedError where nothing
+    listens, and OSError for any other failure.
     """
     process = await spawn.start(
         [*_ENTER, "-t", str(pid), "bash", "-c", _COPY_BOTH_WAYS, address, str(port)],
@@ -44,8 +47,15 @@ async def dialed(pid: int, address: str, port: int) -> AsyncIterator[Stream]:
     assert process.stdout is not None
     try:
         try:
-            async with asyncio.timeout(_CONNECT):
-                connected = await process.stdout.readline()
+            async with asyncio.timeout(_START):
+                entered = await process.stdout.readline()
+        except TimeoutError as error:
+            raise OSError(
+                f"nsenter did not start within {_START:g} s: the machine is busy"
+            ) from error
+        try:
+            async with asyncio.timeout(seconds):
+                connected = await process.stdout.readline() if entered else b""
         except TimeoutError as error:
             raise ConnectionRefusedError(f"{address}:{port} does not take connections") from error
         if not connected:

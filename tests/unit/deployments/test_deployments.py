@@ -197,7 +197,7 @@ async def test_the_pull_policy_decides_whether_an_image_is_pulled(
         await rig.deploy("missing", missing)
         view = await rig.until_phase("missing", DeploymentPhase.FAILED_TO_START)
         assert [fault.code for fault in view.deployment.faults] == [FaultCode.NO_IMAGE]
-        assert [name for name, _ in runner.pulls] == [names[PullPolicy.ALWAYS]]
+        assert [name for name, *_ in runner.pulls] == [names[PullPolicy.ALWAYS]]
 
 
 async def test_a_new_daemon_pulls_nothing_again_and_an_update_does(

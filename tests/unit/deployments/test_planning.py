@@ -19,7 +19,14 @@ from claraedge.deployments.model import (
 from claraedge.deployments.planning import claim_of, make_plan
 from claraedge.deployments.running.environment import entry, environment, links
 from claraedge.errors import InvalidDeploymentError
-from claraedge.packages.model import Endpoint, Package, Parameter, PullPolicy, RestartPolicy
+from claraedge.packages.model import (
+    Endpoint,
+    LivenessProbe,
+    Package,
+    Parameter,
+    PullPolicy,
+    RestartPolicy,
+)
 from tests.rig.deployments import component, executable, package
 
 DEVICE = DeviceFacts(
@@ -151,6 +158,10 @@ def test_all_mistakes_are_found_at_once() -> None:
         (
             package(component(executable(pull=PullPolicy.ALWAYS))),
             "components.main.executables.run.imagePullPolicy: it is `Always`",
+        ),
+        (
+            package(component(executable(probe=LivenessProbe(command=("ls",))))),
+            "components.main.executables.run.livenessProbe.exec: this device does not run",
         ),
     ],
 )

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from claraedge.errors import InvalidManifestError
 from claraedge.packages.ids import IdKind
 from claraedge.packages.manifest import canonical, parse
-from claraedge.packages.model import Package, PullPolicy, RestartPolicy
+from claraedge.packages.model import LivenessProbe, Package, PullPolicy, RestartPolicy
 from claraedge.packages.packages import read
 
 #: What rapyuta.io's tutorials (88cf4562) and command line (1.0.0 to 10.7.0) have, without their
@@ -42,6 +42,10 @@ DOCUMENTED = {
         }],
     }],
 }  # fmt: skip
+
+
+#: Path of the probe of `executable`.
+PROBED = "plans[0].components[0].executables[0].livenessProbe"
 
 
 def package_of(manifest: Any) -> Package:
@@ -219,6 +223,37 @@ def test_all_mistakes_come_at_once_with_their_paths() -> None:
         (executable(docker="a:1\0"), "plans[0].components[0].executables[0].docker", "NUL"),
         (executable(imagePullPolicy="Sometimes"),
          "plans[0].components[0].executables[0].imagePullPolicy", "`IfNotPresent`"),
+        (executable(livenessProbe={}), PROBED, "nothing to try"),
+        (executable(livenessProbe=5), PROBED, "`5` is not an object"),
+        (executable(livenessProbe={"httpGet": {"port": 1}, "exec": {"command": ["a"]}}),
+         PROBED, "`httpGet` and `exec` to try"),
+        (executable(livenessProbe={"tcpSocket": {}}), f"{PROBED}.tcpSocket.port", "it is missing"),
+        (executable(livenessProbe={"tcpSocket": {"port": 65536}}), f"{PROBED}.tcpSocket.port",
+         "from 1 to 65535"),
+        (executable(livenessProbe={"httpGet": {"path": "a", "port": 1}}),
+         f"{PROBED}.httpGet.path", "begins with `/`"),
+        (executable(livenessProbe={"httpGet": {"path": "/a\r\nX: y", "port": 1}}),
+         f"{PROBED}.httpGet.path", "not printable"),
+        (executable(livenessProbe={"httpGet": {"path": "/a b", "port": 1}}),
+         f"{PROBED}.httpGet.path", "without blanks"),
+        (executable(livenessProbe={"httpGet": {"port": 1, "scheme": "HTTPS"}}),
+         f"{PROBED}.httpGet.scheme", "`tcpSocket`"),
+        (executable(livenessProbe={"httpGet": {"port": 1, "httpHeaders": []}}),
+         f"{PROBED}.httpGet.httpHeaders", "no such field"),
+        (executable(livenessProbe={"exec": {"command": "ls"}}), f"{PROBED}.exec.command",
+         "not a list of texts"),
+        (executable(livenessProbe={"exec": {"command": []}}), f"{PROBED}.exec.command",
+         "it is missing"),
+        (executable(livenessProbe={"tcpSocket": {"port": 1}, "periodSeconds": 0}),
+         f"{PROBED}.periodSeconds", "from 1 to 86400"),
+        (executable(livenessProbe={"tcpSocket": {"port": 1}, "timeoutSeconds": 0.5}),
+         f"{PROBED}.timeoutSeconds", "from 1 to 86400"),
+        (executable(livenessProbe={"tcpSocket": {"port": 1}, "failureThreshold": "3"}),
+         f"{PROBED}.failureThreshold", "not a number"),
+        (executable(livenessProbe={"tcpSocket": {"port": 1}, "successThreshold": -1}),
+         f"{PROBED}.successThreshold", "from 1 to 1000"),
+        (executable(livenessProbe={"tcpSocket": {"port": 1}, "initialDelaySeconds": 1e300}),
+         f"{PROBED}.initialDelaySeconds", "from 0 to 86400"),
         (executable(limits={"gpu": 1}), "plans[0].components[0].executables[0].limits.gpu",
          "`metadata.claraedge.gpu`"),
         (executable(limits={"memory": True}),
@@ -358,6 +393,24 @@ def test_a_list_of_single_words_is_one_command(command: str, lines: tuple[str, .
     assert package.plans[0].components[0].executables[0].command == lines
 
 
+def test_a_probe_is_read_with_its_defaults() -> None:
+    def probe(**fields: Any) -> LivenessProbe | None:
+        package = package_of(executable(livenessProbe=fields or None))
+        return package.plans[0].components[0].executables[0].probe
+
+    assert probe() is None
+    assert probe(httpGet={"path": "/well", "port": 80, "scheme": "HTTP"}) == LivenessProbe(
+        port=80, path="/well", delay=1, period=10, timeout=10, successes=1, failures=3
+    )
+    assert probe(httpGet={"port": 80}) == LivenessProbe(port=80, path="/")
+    assert probe(tcpSocket={"port": 80}, initialDelaySeconds=0) == LivenessProbe(port=80, delay=0)
+    assert probe(exec={"command": ["ls", "/a b"]}) == LivenessProbe(command=("ls", "/a b"))
+    assert probe(
+        tcpSocket={"port": 1}, initialDelaySeconds=2, periodSeconds=3, timeoutSeconds=4,
+        successThreshold=5, failureThreshold=6,
+    ) == LivenessProbe(port=1, delay=2, period=3, timeout=4, successes=5, failures=6)  # fmt: skip
+
+
 @pytest.mark.parametrize(
     ("old", "new", "path", "text"),
     [
@@ -379,6 +432,8 @@ def test_a_list_of_single_words_is_one_command(command: str, lines: tuple[str, .
         ("limits:", "uid: 0\n    limits:", "spec.executables[0].uid", "USER"),
         ("Policy: Always", "Policy: always", "spec.executables[0].docker.imagePullPolicy",
          "`Always`, `IfNotPresent`, `Never`"),
+        ("limits:", "livenessProbe: {tcpSocket: {port: 0}}\n    limits:",
+         "spec.executables[0].livenessProbe.tcpSocket.port", "from 1 to 65535"),
         ("type: docker", "type: dokcer", "spec.executables[0].type", "`docker`"),
     ],
 )  # fmt: skip

@@ -80,6 +80,7 @@ def exposition(parts: Parts, sampler: Sampler) -> Exposition:
             jobs=parts.jobs.counts,
             items=parts.inbox.counts,
             deployments=parts.deployments.counts,
+            deployment_restarts=lambda: parts.deployments.restarts,
             disks=parts.disks.figures,
             gpus=sampler,
             restarts=lambda: parts.services.restarts,

@@ -333,6 +333,11 @@ class Deployments:
         found = Counter(self._view(live.deployment).status for live in self._live.values())
         return {status: found[status] for status in _COUNTED}
 
+    @property
+    def restarts(self) -> int:
+        """How often executables were started again, since the start of the daemon."""
+        return self._site.counted.restarts
+
     def _begin(self, deployment: Deployment) -> None:
         live = LiveDeployment(self._site, deployment)
         self._live[deployment.id] = live

@@ -48,6 +48,12 @@ class Page(Collector):
             {(status,): count for status, count in now.deployments.items()},
             ("status",),
         )
+        yield CounterMetricFamily(
+            "claraedge_deployment_restarts",
+            "Executables of deployments that ended by themselves, or failed their liveness probe,"
+            " and were started again, since the start of the daemon.",
+            now.deployment_restarts,
+        )
         yield from _inbox(now)
         yield from _calls(now)
         yield from _gpus(now)

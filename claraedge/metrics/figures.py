@@ -41,6 +41,8 @@ class Sources:
     gpus: Sampler
     deployments: Callable[[], Mapping[DeploymentStatus, int]]
     """Returns the number of deployments by status."""
+    deployment_restarts: Callable[[], int]
+    """Returns how often executables of deployments were started again."""
     restarts: Callable[[], int]
     """Returns how often containers of services were started again."""
     is_paused: Callable[[], bool]
@@ -63,6 +65,7 @@ class Snapshot:
     attempts: Mapping[Labels, int]
     attempt_seconds: Mapping[Labels, Distribution]
     restarts: int
+    deployment_restarts: int
     is_paused: bool
     disks: Sequence[Figures]
     deployments: Mapping[str, int] = field(default_factory=dict)
@@ -109,6 +112,7 @@ class FigureReader:
             attempts=dict(seen.attempts),
             attempt_seconds=seen.attempt_seconds.values(),
             restarts=sources.restarts(),
+            deployment_restarts=sources.deployment_restarts(),
             is_paused=sources.is_paused(),
             disks=sources.disks(),
             deployments={status.lower(): n for status, n in sources.deployments().items()},

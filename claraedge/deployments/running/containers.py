@@ -12,7 +12,7 @@ from claraedge.deployments.rules import RULES
 from claraedge.deployments.running.probing import Probing
 from claraedge.deployments.running.recipes import key_of, of_holder
 from claraedge.deployments.running.recording import Recorded
-from claraedge.deployments.running.site import Site
+from claraedge.deployments.running.site import RestartCount, Site
 from claraedge.errors import ClaraedgeError
 from claraedge.packages.model import RestartPolicy
 from claraedge.runner.protocol import Container
@@ -139,7 +139,7 @@ class DeploymentContainers:
         )
         keeper = Keeper(
             supervised,
-            _Owner(self._recorded, executable.id),
+            _Owner(self._recorded, executable.id, self._site.counted),
             self._site.workshop,
             self._site.clock,
             fit=stays_up(self._site.settings.up_seconds),
@@ -236,11 +236,13 @@ class DeploymentContainers:
 class _Owner(QuietOwner[SupervisedContainer]):
     """Records what the keeper of one executable reports."""
 
-    def __init__(self, recorded: Recorded, executable: str) -> None:
+    def __init__(self, recorded: Recorded, executable: str, counted: RestartCount) -> None:
         self._recorded = recorded
         self._executable = executable
+        self._counted = counted
 
     def restarted(self, supervised: SupervisedContainer) -> None:
+        self._counted.restarts += 1
         self._recorded.restarted(self._executable, supervised.reason or "")
 
     async def rested(self, supervised: SupervisedContainer, text: str) -> None:  # noqa: ARG002

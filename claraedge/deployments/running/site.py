@@ -21,6 +21,13 @@ from claraedge.supervised.workshop import Workshop
 _PROBES = 4
 
 
+@dataclass(slots=True)
+class RestartCount:
+    """How often executables were started again, since the start of the daemon."""
+
+    restarts: int = 0
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Site:
     """The parts of the daemon that deployments use."""
@@ -41,3 +48,4 @@ class Site:
     sidecars: Sidecars
     probing: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(_PROBES))
     """Limits how many liveness probes run at the same time."""
+    counted: RestartCount = field(default_factory=RestartCount)

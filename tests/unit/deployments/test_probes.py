@@ -91,6 +91,7 @@ async def test_a_program_that_fails_is_started_again_and_the_reason_names_the_pr
         view = await rig.until("one", lambda v: v.status is DeploymentStatus.RUNNING)
         (record,) = view.deployment.executables.values()
         assert record.restarts == 1
+        assert rig.deployments.restarts == 1
         assert len(await rig.containers()) == 2
 
 

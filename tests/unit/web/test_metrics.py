@@ -52,6 +52,7 @@ async def test_jobs_and_attempts_are_counted(daemon: Daemon, http: Client) -> No
     assert value(before, "claraedge_job_wait_seconds_count") == 0
     for status in ("running", "pending", "error", "stopped"):
         assert value(before, "claraedge_deployments", status=status) == 0
+    assert value(before, "claraedge_deployment_restarts_total") == 0
     good = await daemon.register(chain("one"))
     bad = await daemon.register(chain("one", image="fail"))
     await daemon.run(good, x=b"1")

@@ -22,7 +22,8 @@ if TYPE_CHECKING:
     "-a",
     "--attempt",
     type=click.IntRange(1),
-    help="Number of the attempt of the operator, in place of the last one.",
+    help="Number of the attempt of the operator, or of the start of the executable, in place of the"
+    " last one.",
 )
 @click.option("-d", "--deployment", help="Print the log of a deployment, in place of a job.")
 @click.option(
@@ -45,7 +46,8 @@ def logs(
 ) -> None:
     """Print what an operator of a job has printed so far, or an executable of a deployment.
 
-    Without --attempt, --follow continues with later attempts of the operator.
+    Without --attempt, --follow continues with later attempts of the operator, or later starts of
+    the executable, of which the last four have logs.
 
     Example: claraedge logs 3f2a --operator report --follow
 
@@ -53,11 +55,18 @@ def logs(
     """
     context = click.get_current_context()
     if deployment is not None:
-        if job is not None or operator is not None or attempt is not None:
+        if job is not None or operator is not None:
             raise click.UsageError(
-                "--deployment has no job, operator or attempt: give an --executable", context
+                "--deployment has no job or operator: give an --executable", context
             )
-        _print_deployment(options, deployment, executable or "", follow=follow, tail=tail or 0)
+        _print_deployment(
+            options,
+            deployment,
+            executable or "",
+            follow=follow,
+            tail=tail or 0,
+            attempt=attempt or 0,
+        )
         return
     if job is None:
         raise click.UsageError(f"name the job: {context.command_path} {JOB.metavar}", context)
@@ -102,20 +111,27 @@ def _print_job(
 
 
 def _print_deployment(
-    options: Options, deployment: str, executable: str, *, follow: bool, tail: int
+    options: Options, deployment: str, executable: str, *, follow: bool, tail: int, attempt: int
 ) -> None:
     from claraedge.client.packages import deployments
 
     with options.connect() as connection:
-        found = deployments.read_log(connection, deployment, executable, follow=follow, tail=tail)
+        found = deployments.read_log(
+            connection, deployment, executable, follow=follow, tail=tail, attempt=attempt
+        )
         if options.json and not follow:
-            options.print_json({"deployment": deployment, "logs": list(found)})
+            lines = [line for _, line in found]
+            options.print_json({"deployment": deployment, "logs": lines})
             return
-        for line in found:
+        last = 0
+        for number, line in found:
             if options.json:
-                options.print_json({"deployment": deployment, "line": line})
+                options.print_json({"deployment": deployment, "attempt": number, "line": line})
             else:
+                if last and number != last:
+                    click.echo(f"claraedge: attempt {number}", err=True)
                 click.echo(line)
+            last = number
             sys.stdout.flush()
 
 

@@ -254,18 +254,24 @@ class Deployments:
         return deployment.id, fitting[0]
 
     async def log(
-        self, text: str, executable: str, *, tail: int, following: bool
-    ) -> AsyncIterator[Sequence[str]]:
-        """Yields the lines of an executable's log: the last `tail`, or all for 0.
+        self, text: str, executable: str, *, tail: int, following: bool, attempt: int = 0
+    ) -> AsyncIterator[tuple[int, Sequence[str]]]:
+        """Yields the lines of an executable's log, with the number of the start: the last `tail`,
+        or all for 0.
 
-        `following`: continues until the deployment has ended. Raises as `executable` does.
+        `following`: continues until the deployment has ended, or the given start. `attempt`: number
+        of the start; 0: the last one. Raises as `executable` does, and InvalidDeploymentError if
+        the log of that start is not kept.
         """
         deployment, found = await self.executable(text, executable)
-        path = self._site.workshop.log_path(f"{deployment}.{found.id}")
-        async for lines in follow(
-            path, tail=tail, ended=lambda: not following or deployment not in self._live
+        async for number, lines in follow(
+            self._site.workshop.logs,
+            f"{deployment}.{found.id}",
+            attempt=attempt,
+            tail=tail,
+            ended=lambda: not following or deployment not in self._live,
         ):
-            yield lines
+            yield number, lines
 
     # --- the lives -----------------------------------------------------------------------------
 
@@ -442,7 +448,7 @@ class Deployments:
             return view
         workshop, deployment = self._site.workshop, view.deployment
         found = {
-            e.id: await in_thread(tail_of, workshop.log_path(f"{deployment.id}.{e.id}"), lines)
+            e.id: await in_thread(tail_of, workshop.logs, f"{deployment.id}.{e.id}", lines)
             for _, e in deployment.plan.executables()
         }
         return replace(view, last_lines=found)

@@ -9,39 +9,59 @@ from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from pathlib import Path
 
 from claraedge.blocking import in_thread
+from claraedge.errors import InvalidDeploymentError
 from claraedge.runner.log_lines import decode, tail
+from claraedge.supervised.start_logs import last, numbers, path_of
 
 _READ = 1 << 20
 #: Seconds between two reads of a log that a client follows: its writer does not report changes.
 _PAUSE = 0.5
 
 
-def tail_of(path: Path, lines: int) -> Sequence[str]:
-    """Returns the last lines of a log, without their ends. Blocks."""
-    return [line.rstrip("\n") for line in tail(path, lines)]
+def tail_of(folder: Path, key: str, lines: int) -> Sequence[str]:
+    """Returns the last lines of the log of the last start, without their ends. Blocks."""
+    return [line.rstrip("\n") for line in tail(last(folder, key), lines)]
 
 
 async def follow(
-    path: Path, *, tail: int, ended: Callable[[], bool]
-) -> AsyncIterator[Sequence[str]]:
-    """Yields lines of a log as they come: the last `tail` of them (0: all), then new ones.
+    folder: Path, key: str, *, attempt: int, tail: int, ended: Callable[[], bool]
+) -> AsyncIterator[tuple[int, Sequence[str]]]:
+    """Yields lines of an executable's logs as they come, with the number of the start that printed
+    them: the last `tail` (0: all) of a start, then new ones.
 
-    It ends when `ended` is true and all is read. A log that was cut is read from its beginning.
+    `attempt`: the number of the start; 0: the last one, and then those that come after it. It ends
+    when that start has ended, or `ended` is true, and all is read. A log that was cut is read from
+    its beginning. Raises InvalidDeploymentError if the log of that start is not kept.
     """
+    known = await in_thread(numbers, folder, key)
+    if attempt and attempt not in known:
+        kept = ", ".join(map(str, known)) or "none"
+        raise InvalidDeploymentError(
+            f"attempt: no log of the start {attempt} of {key} is kept; those of these starts are:"
+            f" {kept}"
+        )
+    number = attempt or (known or [1])[-1]
+    path = path_of(folder, key, number)
     position = await in_thread(_start, path) if tail else 0
     rest = b""
     while True:
         over = ended()
+        later = [each for each in await in_thread(numbers, folder, key) if each > number]
         chunk, position = await in_thread(_read, path, position)
         whole, separator, rest = (rest + chunk).rpartition(b"\n")
         lines = [line.rstrip("\n") for line in decode([whole + separator])]
         if tail:
             lines, tail = lines[-tail:], 0
         if lines:
-            yield lines
-        if not chunk:
-            if over:
-                return
+            yield number, lines
+        if chunk:
+            continue
+        if over or (later and attempt):
+            return
+        if later:  # a start has ended before the next one has a log
+            number, position, rest = later[0], 0, b""
+            path = path_of(folder, key, number)
+        else:
             await asyncio.sleep(_PAUSE)
 
 

@@ -7,6 +7,7 @@ import logging
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
+from claraedge.blocking import in_thread
 from claraedge.errors import ClaraedgeError, RunnerUnavailableError, StorageFullError
 from claraedge.fs import files
 from claraedge.runner.protocol import Phase
@@ -84,8 +85,9 @@ class SupervisedCreation:
             await workshop.runner.start(container)
         supervised.notify()
         noun = workshop.kind.noun
-        extra = {noun: supervised.name, "container": container[:12]}
-        _log.info("%s started", noun, extra={**extra, "log": str(supervised.log_path)})
+        log = await in_thread(workshop.log_path, supervised.key)
+        extra = {noun: supervised.name, "container": container[:12], "log": str(log)}
+        _log.info("%s started", noun, extra=extra)
         return container
 
     async def _remove_unknown(self) -> None:

@@ -23,12 +23,15 @@ from claraedge.runner.protocol import (
     Runner,
 )
 from claraedge.runner.service import causes
+from claraedge.supervised import start_logs
 from claraedge.supervised.recipe import Recipe
 
 _log = logging.getLogger(__name__)
 
-#: Bytes of a log after which a new file begins.
-_LOG_SIZE = 8 * 1024 * 1024
+#: Bytes of the logs of a key; a log begins again at its part of them.
+_LOG_SIZE = 16 * 1024 * 1024
+#: The same where one log is kept.
+_ONLY_LOG_SIZE = 8 * 1024 * 1024
 _SHORT = 12
 
 
@@ -46,6 +49,8 @@ class ContainerKind:
     """The label with the name for people."""
     error: type[ClaraedgeError]
     """Raised for a container that cannot be made or does not stay up."""
+    logs: int = 1
+    """How many starts have logs of their own, the last ones; 1: all starts write to one log."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -97,8 +102,10 @@ class Workshop:
         self._new_id = new_id
 
     def log_path(self, key: str) -> Path:
-        """Returns the path of the log of the containers with this key."""
-        return self.logs / f"{key}.log"
+        """Returns the path of the log of the last start of this key. Blocks."""
+        if self.kind.logs == 1:
+            return self.logs / f"{key}.log"
+        return start_logs.last(self.logs, key)
 
     def new_name(self, key: str) -> str:
         """Returns a name for a new container."""
@@ -118,6 +125,10 @@ class Workshop:
         other errors of `Runner.create`.
         """
         await in_thread(_make_folders, self.logs, recipe.folders)
+        log, size = self.logs / f"{recipe.key}.log", _ONLY_LOG_SIZE
+        if self.kind.logs > 1:
+            log = await in_thread(start_logs.begin, self.logs, recipe.key, self.kind.logs)
+            size = _LOG_SIZE // self.kind.logs
         spec = replace(
             recipe.spec,
             name=name,
@@ -130,8 +141,8 @@ class Workshop:
                 LABEL_GPUS: ",".join(recipe.spec.devices),
                 LABEL_MEMORY: str(recipe.memory),
             },
-            log_path=self.log_path(recipe.key),
-            log_size=_LOG_SIZE,
+            log_path=log,
+            log_size=size,
             networks=dict(networks),
             joins=joins,
         )
@@ -200,7 +211,7 @@ class Workshop:
 
     async def last_words(self, key: str) -> str:
         """Returns the last line of its log, with the likely cause, and the path of the log."""
-        log = self.log_path(key)
+        log = await in_thread(self.log_path, key)
         lines = await in_thread(tail, log, 1)
         said = f"; its last line: {lines[0].strip()[:500]}" if lines else ""
         cause = causes.of_last_line(lines[0]) if lines else None

@@ -96,10 +96,14 @@ class DeploymentsServicer:
         self, request: wire.ReadDeploymentLogRequest
     ) -> AsyncIterator[wire.ReadDeploymentLogResponse]:
         found = self._deployments.log(
-            request.deployment, request.executable, tail=request.tail, following=request.follow
+            request.deployment,
+            request.executable,
+            tail=request.tail,
+            following=request.follow,
+            attempt=request.attempt,
         )
-        async for lines in found:
-            yield wire.ReadDeploymentLogResponse(lines=lines)
+        async for number, lines in found:
+            yield wire.ReadDeploymentLogResponse(lines=lines, attempt=number)
 
 
 class DevicesServicer:

@@ -123,17 +123,19 @@ def read_log(
     *,
     follow: bool = False,
     tail: int = 0,
-) -> Iterator[str]:
-    """Yields the lines of an executable's log, without line ends.
+    attempt: int = 0,
+) -> Iterator[tuple[int, str]]:
+    """Yields the number of the start and each line of an executable's log, without line ends.
 
     With `follow` it waits for more until the deployment has stopped. `tail` selects so many of the
-    last lines; 0 means all.
+    last lines; 0 means all. `attempt` selects a start; 0 means the last one.
     """
     request = pb.ReadDeploymentLogRequest(
-        deployment=deployment, executable=executable, follow=follow, tail=tail
+        deployment=deployment, executable=executable, follow=follow, tail=tail, attempt=attempt
     )
     for reply in connection.stream(DeploymentsStub(connection.channel).ReadLog, request):
-        yield from reply.lines
+        for line in reply.lines:
+            yield reply.attempt, line
 
 
 def _value(deployment: pb.Deployment) -> DeploymentInfo:

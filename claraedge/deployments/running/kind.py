@@ -16,4 +16,5 @@ DEPLOYMENTS = ContainerKind(
     key=LABEL_EXECUTABLE,
     title=LABEL_EXECUTABLE_NAME,
     error=DeploymentFailedError,
+    logs=4,
 )

@@ -61,7 +61,7 @@ def app(image: str, *lines: str, restart: RestartPolicy = RestartPolicy.ALWAYS) 
 
 async def log_of(rig: DeploymentRig, name: str, executable: str = "") -> Sequence[str]:
     found = rig.deployments.log(name, executable, tail=0, following=False)
-    return [line async for lines in found for line in lines]
+    return [line async for _, lines in found for line in lines]
 
 
 async def until_logged(rig: DeploymentRig, name: str, executable: str, text: str) -> None:

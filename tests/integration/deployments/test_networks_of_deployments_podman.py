@@ -40,7 +40,7 @@ def app(image: str, name: str, *lines: str) -> Package:
 
 async def words(rig: DeploymentRig, name: str) -> str:
     found = rig.deployments.log(name, "", tail=0, following=False)
-    return "".join([line async for lines in found for line in lines])
+    return "".join([line async for _, lines in found for line in lines])
 
 
 async def until_said(rig: DeploymentRig, name: str, text: str) -> None:

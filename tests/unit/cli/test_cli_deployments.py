@@ -80,8 +80,8 @@ class Services:
 
     def read_log(self, request: Any, _: object) -> Iterator[pb.ReadDeploymentLogResponse]:
         self.asked.append(request)
-        yield pb.ReadDeploymentLogResponse(lines=["one", "two"])
-        yield pb.ReadDeploymentLogResponse(lines=["three"])
+        yield pb.ReadDeploymentLogResponse(lines=["one", "two"], attempt=3)
+        yield pb.ReadDeploymentLogResponse(lines=["three"], attempt=4)
 
 
 class RouteStand(routes_pb2_grpc.RoutesServicer):
@@ -416,6 +416,9 @@ def test_logs_of_a_deployment_are_printed_line_by_line(services: Services, clara
     assert services.asked == [
         pb.ReadDeploymentLogRequest(deployment="cam", executable="main", follow=True, tail=5)
     ]
+    assert answer.err == "claraedge: attempt 4\n"
+    assert claraedge("logs", "-d", "cam", "--attempt", "3").code == 0
+    assert services.asked.pop() == pb.ReadDeploymentLogRequest(deployment="cam", attempt=3)
     answer = claraedge("logs", "--deployment", "cam", "--output", "json")
     assert json.loads(answer.out) == {"deployment": "cam", "logs": ["one", "two", "three"]}
     answer = claraedge("logs", "-d", "cam", "-f", "--output", "json")

@@ -14,7 +14,8 @@ from claraedge.deployments.device import architecture, device_id, interfaces, pr
 from claraedge.deployments.logs import follow, remove_logs
 from claraedge.deployments.model import VolumeMount
 from claraedge.deployments.running.volumes import DeploymentVolumes
-from claraedge.errors import DeploymentFailedError
+from claraedge.errors import DeploymentFailedError, InvalidDeploymentError
+from claraedge.supervised.start_logs import begin, numbers, path_of
 from tests.rig.waiting import eventually
 
 
@@ -57,8 +58,12 @@ def test_a_folder_of_the_host_has_to_be_in_the_list(tmp_path: Path) -> None:
         volumes.folders([mount(str(listed / "missing"))])
 
 
-async def read(path: Path, *, tail: int = 0, ended: bool = True) -> list[str]:
-    return [line async for lines in follow(path, tail=tail, ended=lambda: ended) for line in lines]
+KEY = "dep-a.exec-b"
+
+
+async def read(folder: Path, *, attempt: int = 0, tail: int = 0) -> list[str]:
+    found = follow(folder, KEY, attempt=attempt, tail=tail, ended=lambda: True)
+    return [line async for _, lines in found for line in lines]
 
 
 def record(text: str) -> str:
@@ -66,23 +71,45 @@ def record(text: str) -> str:
 
 
 async def test_a_log_is_read_whole_or_its_end(tmp_path: Path) -> None:
-    log = tmp_path / "log"
-    assert await read(log) == []
+    assert await read(tmp_path) == []
+    log = path_of(tmp_path, KEY, 1)
     log.write_text("".join(record(str(n)) for n in range(50_000)))
-    assert await read(log) == [str(n) for n in range(50_000)]
-    assert await read(log, tail=2) == ["49998", "49999"]
-    assert await read(log, tail=1_000_000)
+    assert await read(tmp_path) == [str(n) for n in range(50_000)]
+    assert await read(tmp_path, tail=2) == ["49998", "49999"]
+    assert await read(tmp_path, tail=1_000_000)
 
 
-async def test_a_log_is_followed_until_the_end(tmp_path: Path) -> None:
-    log = tmp_path / "log"
-    log.write_text(record("one"))
+async def test_each_start_has_its_own_log_and_the_last_ones_are_kept(tmp_path: Path) -> None:
+    path_of(tmp_path, "dep-a.exec-bb", 9).write_text(record("of another executable"))
+    path_of(tmp_path, f"x{KEY}", 9).write_text(record("of another deployment"))
+    for number in range(1, 7):
+        log = begin(tmp_path, KEY, 3)
+        assert log == begin(tmp_path, KEY, 3), "a creation that was tried again is one start"
+        log.write_text(record(f"start {number}"))
+    assert numbers(tmp_path, KEY) == [4, 5, 6]
+    assert await read(tmp_path) == ["start 6"]
+    assert await read(tmp_path, attempt=5) == ["start 5"]
+    for gone in (3, 7):
+        text = f"no log of the start {gone} of {KEY} is kept; those of these starts are: 4, 5, 6"
+        with pytest.raises(InvalidDeploymentError, match=text):
+            await read(tmp_path, attempt=gone)
+    with pytest.raises(InvalidDeploymentError, match="these starts are: none"):
+        await read(tmp_path / "missing", attempt=1)
+
+
+@pytest.mark.parametrize("attempt", [0, 1])
+async def test_a_log_is_followed_over_starts_or_to_the_end_of_one(
+    attempt: int, tmp_path: Path
+) -> None:
+    log = path_of(tmp_path, KEY, 1)
+    log.write_text(record("zero") + record("one"))
     over = False
-    found: list[str] = []
+    found: list[tuple[int, str]] = []
 
     async def reading() -> None:
-        async for lines in follow(log, tail=1, ended=lambda: over):
-            found.extend(lines)
+        lives = follow(tmp_path, KEY, attempt=attempt, tail=1, ended=lambda: over)
+        async for number, lines in lives:
+            found.extend((number, line) for line in lines)
 
     task = asyncio.create_task(reading())
     await eventually(lambda: found, "the first line is read")
@@ -90,16 +117,23 @@ async def test_a_log_is_followed_until_the_end(tmp_path: Path) -> None:
         file.write(record("two"))
     await eventually(lambda: len(found) > 1, "the second line is read")
     log.write_text(record("3"))  # conmon cuts a log that is too long, and continues
-    over = True
+    await eventually(lambda: len(found) > 2, "the third line is read")
+    with log.open("a") as file:
+        file.write(record("last words"))
+    begin(tmp_path, KEY, 3).write_text(record("again"))
+    if not attempt:
+        await eventually(lambda: len(found) > 4, "the next start is read")
+        over = True
     await task
-    assert found == ["one", "two", "3"]
+    first = [(1, "one"), (1, "two"), (1, "3"), (1, "last words")]
+    assert found == [*first, *([] if attempt else [(2, "again")])]
 
 
 def test_logs_of_old_deployments_go(tmp_path: Path) -> None:
-    for name in ("dep-a.exec-b.log", "dep-a.exec-c.log", "dep-b.exec-b.log"):
+    for name in ("dep-a.exec-b.1.log", "dep-a.exec-b.2.log", "dep-b.exec-b.1.log"):
         (tmp_path / name).write_text("x")
     remove_logs(tmp_path, ["dep-a"])
-    assert [path.name for path in tmp_path.iterdir()] == ["dep-b.exec-b.log"]
+    assert [path.name for path in tmp_path.iterdir()] == ["dep-b.exec-b.1.log"]
 
 
 def test_the_device_is_the_same_for_ever(tmp_path: Path) -> None:

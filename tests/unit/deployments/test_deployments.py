@@ -27,10 +27,12 @@ from claraedge.errors import (
     InvalidDeploymentError,
 )
 from claraedge.packages.model import PullPolicy, RestartPolicy
+from claraedge.runner.memory.programs import write_log
 from claraedge.runner.memory.runner import MemoryRunner
-from claraedge.runner.protocol import Limit, Network
+from claraedge.runner.protocol import ContainerSpec, Limit, Network
 from claraedge.runner.protocol import Phase as ContainerPhase
 from tests.rig.deployments import (
+    DeploymentRig,
     component,
     deployment_rig,
     executable,
@@ -132,6 +134,43 @@ async def test_its_policy_decides_after_an_end(
         assert f"exit code {code}" in record.reason
         assert view.deployment.phase is DeploymentPhase.SUCCEEDED
         assert program.starts == 1 + int(again)
+
+
+async def test_the_log_of_the_start_that_failed_stays(tmp_path: Path, runner: MemoryRunner) -> None:
+    """A program that is started again prints over why it had failed."""
+    program = Ending()
+
+    async def run(spec: ContainerSpec) -> int:
+        write_log(spec, f"this is start {program.starts + 1}")
+        return await program(spec)
+
+    runner.add_image("app:1", run)
+    pack = app("app:1")
+
+    async def said(rig: DeploymentRig, attempt: int) -> list[str]:
+        found = rig.deployments.log("one", "", tail=0, following=False, attempt=attempt)
+        return [f"{number}: {line}" async for number, lines in found for line in lines]
+
+    async with deployment_rig(tmp_path, runner, packages=[pack]) as rig:
+        await rig.deploy("one", pack)
+        await rig.until_phase("one", DeploymentPhase.SUCCEEDED)
+        program.end(1)
+        await eventually(lambda: program.starts == 2, "it is started again")
+        assert await said(rig, 0) == ["2: this is start 2"]
+        assert await said(rig, 1) == ["1: this is start 1"]
+        view = await rig.deployments.get("one", lines=5)
+        assert list(view.last_lines.values()) == [["this is start 2"]]
+        (record,) = view.deployment.executables.values()
+        log = Path(record.reason.partition("its log: ")[2].partition(")")[0])
+        assert "this is start 1" in log.read_text()  # noqa: ASYNC240 a test alone
+    async with deployment_rig(tmp_path, runner, packages=[pack]) as rig:
+        await rig.until("one", lambda v: v.status is DeploymentStatus.RUNNING)
+        assert await said(rig, 0) == ["2: this is start 2"]
+        program.end(1)
+        await eventually(lambda: program.starts == 3, "it is started again")
+        assert await said(rig, 0) == ["3: this is start 3"]
+        with pytest.raises(InvalidDeploymentError, match="no log of the start 4"):
+            await said(rig, 4)
 
 
 async def test_what_ends_before_it_is_up_fails_to_start_and_leaves_nothing(

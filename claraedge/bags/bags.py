@@ -13,7 +13,7 @@ import msgspec
 from claraedge.bags import records
 from claraedge.bags.model import Bag, BagJob, BagJobStatus, BagJobView, BagStatus, TimeRange
 from claraedge.bags.recorder import BagRecorder, BagSite
-from claraedge.blocking import in_thread
+from claraedge.blocking import in_thread, to_its_end
 from claraedge.bugs import known
 from claraedge.deployments import records as deployment_records
 from claraedge.deployments.bag_planning import bag_job
@@ -107,10 +107,14 @@ class Bags:
             records.add(tx, _made(found, deployed, checked, id_, now))
             return records.get(tx, id_)
 
-        added = await self._database.write(work)
-        _log.info("bag job created", extra={"job": id_, "deployment": added.deployment})
-        self._begin(added)
-        return self._view(added)
+        async def begin() -> BagJob:
+            added = await self._database.write(work)
+            _log.info("bag job created", extra={"job": id_, "deployment": added.deployment})
+            if id_ not in self._recorders:  # its deployment may have begun it, since the commit
+                self._begin(added)
+            return added
+
+        return self._view(await to_its_end(begin()))  # recorded is begun: the client may have gone
 
     async def stop(self, text: str) -> BagJobView:
         """Records that a job is to end, and begins to end it. Raises BagJobNotFoundError."""
@@ -120,10 +124,13 @@ class Bags:
             records.set_unwanted(tx, job.id)
             return records.get(tx, job.id)
 
-        job = await self._database.write(work)
-        if job.id in self._recorders:
-            self._recorders[job.id].stop()
-        return self._view(job)
+        async def begin() -> BagJob:
+            job = await self._database.write(work)
+            if job.id in self._recorders:
+                self._recorders[job.id].stop()
+            return job
+
+        return self._view(await to_its_end(begin()))
 
     async def jobs(
         self, deployment: str = "", statuses: Collection[BagJobStatus] = ()
@@ -168,9 +175,13 @@ class Bags:
             records.set_definition(tx, job.id, changed)
             return records.get(tx, job.id)
 
-        job = await self._database.write(work)
-        if job.id in self._recorders:
-            self._recorders[job.id].change(job)
+        async def begin() -> BagJob:
+            job = await self._database.write(work)
+            if job.id in self._recorders:
+                self._recorders[job.id].change(job)
+            return job
+
+        job = await to_its_end(begin())
         everything = job.over is not None and job.definition.upload is not BagUpload.ON_DEMAND
         if within is not None or everything:
             within = None if everything else within

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from contextlib import asynccontextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
+
+import pytest
 
 from claraedge.bags.bags import Bags
 from claraedge.bags.kind import BAGS
@@ -267,3 +271,27 @@ async def deployment_rig(
             (error,) = await asyncio.gather(running, return_exceptions=True)
             if error is not None and not isinstance(error, asyncio.CancelledError):
                 raise error
+
+
+async def gone_after_commit(patch: pytest.MonkeyPatch, call: Coroutine[Any, Any, object]) -> None:
+    """Makes a call whose client disconnects after the first commit, before the answer."""
+    mine = ContextVar("mine", default=False)
+    write, committed, answered = Database.write, asyncio.Event(), asyncio.Event()
+
+    async def slow(self: Database, work: Any) -> Any:
+        found = await write(self, work)
+        if mine.get() and not committed.is_set():
+            committed.set()
+            await answered.wait()
+        return found
+
+    async def make() -> None:
+        mine.set(True)
+        await call
+
+    patch.setattr(Database, "write", slow)
+    calling = asyncio.ensure_future(make())
+    await asyncio.wait_for(committed.wait(), 30)
+    calling.cancel()
+    await asyncio.wait({calling})
+    answered.set()

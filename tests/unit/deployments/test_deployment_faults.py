@@ -26,8 +26,14 @@ from claraedge.packages.model import RestartPolicy
 from claraedge.runner.memory.runner import MemoryRunner
 from claraedge.runner.protocol import ContainerSpec
 from claraedge.runner.protocol import Phase as ContainerPhase
-from claraedge.store.database import Database
-from tests.rig.deployments import DeploymentRig, component, deployment_rig, executable, package
+from tests.rig.deployments import (
+    DeploymentRig,
+    component,
+    deployment_rig,
+    executable,
+    gone_after_commit,
+    package,
+)
 from tests.rig.waiting import eventually
 from tests.unit.deployments.programs import Ending, app, fail, serve
 
@@ -163,22 +169,8 @@ async def test_what_was_recorded_is_begun_although_the_client_has_gone(
         if call == "undeploy":
             await rig.deploy("one", pack)
             await rig.until_phase("one", DeploymentPhase.SUCCEEDED)
-        write, committed, answered = Database.write, asyncio.Event(), asyncio.Event()
-
-        async def slow(self: Database, work: Any) -> Any:
-            found = await write(self, work)
-            monkeypatch.undo()
-            committed.set()
-            await answered.wait()
-            return found
-
-        monkeypatch.setattr(Database, "write", slow)
         work = rig.deploy("one", pack) if call == "create" else rig.deployments.undeploy("one")
-        calling = asyncio.ensure_future(work)
-        await committed.wait()
-        calling.cancel()
-        await asyncio.wait({calling})
-        answered.set()
+        await gone_after_commit(monkeypatch, work)
         wanted = DeploymentPhase.SUCCEEDED if call == "create" else DeploymentPhase.STOPPED
         await rig.until_phase("one", wanted)
 

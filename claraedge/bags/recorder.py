@@ -10,6 +10,7 @@ import contextlib
 import logging
 from collections.abc import Awaitable, Callable, Collection, Coroutine
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 from claraedge.bags import records
@@ -128,7 +129,6 @@ class BagRecorder:
             )
         finally:
             await self._abandon()
-            self._site.allocations.release(self.job.id)
 
     async def _record(self) -> tuple[BagJobStatus, str]:
         """Returns how the job has ended, and why, once no container of it exists."""
@@ -156,7 +156,9 @@ class BagRecorder:
             finally:
                 waiting.cancel()
         if isinstance(bug := supervised.task.exception(), Exception):
-            return BagJobStatus.ERROR, str(known(bug, supervised.name))
+            failure, workshop = str(known(bug, supervised.name)), self._site.workshop
+            await self._patiently(partial(workshop.remove_all, workshop.kind.key, self.job.id))
+            return BagJobStatus.ERROR, failure
         if supervised.failure is not None and supervised.wanted:
             return BagJobStatus.ERROR, str(supervised.failure)
         return BagJobStatus.STOPPED, supervised.rested or ""

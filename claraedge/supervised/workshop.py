@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, replace
@@ -187,6 +188,21 @@ class Workshop:
             _log.warning("container of a %s left behind", self.kind.noun, extra=extra)
             return False
         return True
+
+    async def remove_all(self, label: str, value: str) -> None:
+        """Stops and removes the containers with a label, and partial ones with its value in their
+        names.
+
+        Raises RunnerUnavailableError or another error if some may be left.
+        """
+        found = await self.runner.containers({label: value})
+        running = [each.id for each in found if each.phase is Phase.RUNNING]
+        await asyncio.gather(*(self.runner.stop(each, self.grace) for each in running))
+        for container in found:
+            await self.runner.remove(container.id)
+        for name in await self.half_made():
+            if value in name:
+                await self.runner.remove(name)
 
     async def empty(self, key: str) -> None:
         """Removes the folder of a key below `volumes`, whichever user wrote to it.

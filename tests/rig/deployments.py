@@ -295,3 +295,15 @@ async def gone_after_commit(patch: pytest.MonkeyPatch, call: Coroutine[Any, Any,
     calling.cancel()
     await asyncio.wait({calling})
     answered.set()
+
+
+def noted(patch: pytest.MonkeyPatch, owner: type, name: str) -> list[object]:
+    """Returns a list that gets the first argument of each call of a method from now on."""
+    real, calls = getattr(owner, name), list[object]()
+
+    def call(self: object, first: object, *more: object) -> object:
+        calls.append(first)
+        return real(self, first, *more)
+
+    patch.setattr(owner, name, call)
+    return calls

@@ -7,6 +7,7 @@ import contextlib
 import logging
 from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 from claraedge.clock import Clock
@@ -76,6 +77,7 @@ class LiveNetwork:
         self._site = site
         self._present: Container | None = None
         self._master: SupervisedContainer | None = None
+        self._image = ""
         self._exists = False
         self._changed = asyncio.Event()
         self._news = asyncio.Event()
@@ -172,13 +174,16 @@ class LiveNetwork:
                 await self._while_wanted(self._create())
             while self.network.wanted:
                 self._changed.clear()
+                if self.failure is not None:
+                    await self._end_master()
                 await self._changed.wait()
-            await self._end()
+            self.waits_for = "the end of its ROS master"
+            await self._end_master()
+            await self._patiently(self._remove, always=True)
         finally:
             if self._master is not None and self._master.task is not None:
                 self._master.task.cancel()
                 await asyncio.gather(self._master.task, return_exceptions=True)
-            self._site.allocations.release(self.id)
 
     async def _while_wanted(self, work: Coroutine[Any, Any, None]) -> None:
         await while_wanted(work, lambda: self.network.wanted, self._changed)
@@ -189,7 +194,9 @@ class LiveNetwork:
         await self._patiently(self._ensure, always=True)
         if self.image:
             try:
-                await self._patiently(self._begin_master)
+                found = self._present is not None  # it may run: nothing of it is given up
+                await self._patiently(self._find_image, always=found)
+                await self._begin_master()
             except ClaraedgeError as error:
                 self._failed(error)
                 return
@@ -212,14 +219,16 @@ class LiveNetwork:
         found = await self._site.workshop.runner.networks({LABEL_NETWORK: self.id})
         return next((network for network in found if network.name == self.name), None)
 
+    async def _find_image(self) -> None:
+        self.waits_for = f"the image {self.image}"
+        self._image = (await self._site.images.ensure(self.image, ())).id
+
     async def _begin_master(self) -> None:
         """Starts the keeper of the ROS master; returns once it is up. Raises why it is not."""
         site = self._site
-        self.waits_for = f"the image {self.image}"
-        image = await site.images.ensure(self.image, ())
         self.waits_for = "memory"
         await site.allocations.acquire(self.id, self._claim)
-        recipe = self._recipe(image.id)
+        recipe = self._recipe()
         found = self._present
         master = self._master = SupervisedContainer(
             site.workshop,
@@ -238,13 +247,13 @@ class LiveNetwork:
         self.waits_for = "the start of its ROS master"
         await master.up()
 
-    def _recipe(self, image: str) -> Recipe:
+    def _recipe(self) -> Recipe:
         return Recipe(
             key=self.id,
             name=f"ROS master of the {self.network.title}",
             spec=ContainerSpec(
                 name="",
-                image=image,
+                image=self._image,
                 command=("rosmaster", "--core", "-p", str(PORT)),
                 environment={
                     "ROS_MASTER_URI": self.master,
@@ -264,7 +273,7 @@ class LiveNetwork:
 
     def _failed(self, error: ClaraedgeError) -> None:
         self.failure, self.waits_for = error, ""
-        self._site.allocations.release(self.id)
+        self._changed.set()
         self._notify()
         extra = {"network": self.id, "reason": str(error)}
         _log.error("network without its ROS master", extra=extra)
@@ -273,21 +282,17 @@ class LiveNetwork:
         news, self._news = self._news, asyncio.Event()
         news.set()
 
-    async def _end(self) -> None:
-        self.waits_for = "the end of its ROS master"
+    async def _end_master(self) -> None:
+        """Removes its ROS master, if there is something of it, and frees the memory."""
         if self._master is not None and self._master.task is not None:
             self._master.dismiss()
             await asyncio.wait({self._master.task})
-        await self._patiently(self._remove_all, always=True)
+        workshop = self._site.workshop
+        await self._patiently(partial(workshop.remove_all, LABEL_NETWORK, self.id), always=True)
+        self._site.allocations.release(self.id)
 
-    async def _remove_all(self) -> None:
-        runner = self._site.workshop.runner
-        for container in await runner.containers({LABEL_NETWORK: self.id}):
-            await runner.remove(container.id)
-        for name in await self._site.workshop.half_made():
-            if self.id in name:
-                await runner.remove(name)
-        await runner.remove_network(self.name)
+    async def _remove(self) -> None:
+        await self._site.workshop.runner.remove_network(self.name)
 
     async def _patiently(
         self, work: Callable[[], Coroutine[Any, Any, None]], *, always: bool = False

@@ -340,16 +340,7 @@ class LiveDeployment:
 
         Raises RunnerUnavailableError or another error if something may be left.
         """
-        workshop = self._site.workshop
-        found = await workshop.runner.containers({LABEL_DEPLOYMENT: self.id})
-        running = [each for each in found if each.phase is protocol.Phase.RUNNING]
-        stops = [workshop.runner.stop(each.id, workshop.grace) for each in running]
-        await asyncio.gather(*stops)
-        for container in found:
-            await workshop.runner.remove(container.id)
-        for name in await workshop.half_made():
-            if self.id in name:
-                await workshop.runner.remove(name)
+        await self._site.workshop.remove_all(LABEL_DEPLOYMENT, self.id)
         await self._site.networks.remove(self.id)
 
     async def _patiently(

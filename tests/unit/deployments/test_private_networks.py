@@ -10,6 +10,7 @@ import pytest
 
 from claraedge.config import DeploymentsSettings
 from claraedge.deployments.model import DeploymentPhase, DeploymentStatus
+from claraedge.deployments.networks import records
 from claraedge.deployments.networks.model import NetworkKind, NetworkRequest, NetworkView
 from claraedge.errors import (
     InvalidDeploymentError,
@@ -22,7 +23,17 @@ from claraedge.errors import (
 from claraedge.packages.model import Parameter, RestartPolicy
 from claraedge.runner.memory.runner import MemoryRunner
 from claraedge.runner.protocol import LABEL_NETWORKS, ContainerSpec
-from tests.rig.deployments import DeploymentRig, component, deployment_rig, executable, package
+from claraedge.supervised.allocations import Allocations
+from claraedge.supervised.container import SupervisedContainer
+from claraedge.supervised.owner import QuietOwner
+from tests.rig.deployments import (
+    DeploymentRig,
+    component,
+    deployment_rig,
+    executable,
+    noted,
+    package,
+)
 from tests.rig.waiting import eventually
 
 pytestmark = pytest.mark.timeout(120)
@@ -179,7 +190,7 @@ async def test_a_master_that_does_not_start_is_the_failure_of_its_network(
         failed = await until(rig, "lab", DeploymentPhase.FAILED_TO_START)
         assert failed.status is DeploymentStatus.ERROR
         assert "none:1" in failed.details
-        assert rig.allocations.allocated().memory == 0
+        await eventually(lambda: rig.allocations.allocated().memory == 0, "its memory is free")
         await rig.deploy("one", PACKAGE, networks=("lab",))
         view = await rig.until_phase("one", DeploymentPhase.FAILED_TO_START)
         assert "none:1" in view.deployment.faults[0].message
@@ -269,3 +280,71 @@ async def test_a_full_network_refuses_one_more(
         await rig.deployments.undeploy("one")
         await rig.until_phase("one", DeploymentPhase.STOPPED)
         await rig.deploy("two", PACKAGE, networks=("lab",))
+
+
+async def test_an_error_of_a_network_frees_no_memory_that_its_master_uses(
+    tmp_path: Path, runner: MemoryRunner, master: Program, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    up, ups = SupervisedContainer.up, list[str]()
+
+    async def bug(self: SupervisedContainer) -> str:
+        ups.append(await up(self))
+        if len(ups) == 1:
+            raise ValueError("a bug")
+        return ups[-1]
+
+    monkeypatch.setattr(SupervisedContainer, "up", bug)
+    async with deployment_rig(tmp_path, runner, settings=ROS) as rig:
+        freed = noted(monkeypatch, Allocations, "release")
+        made = await create(rig, distro="noetic")
+        await until(rig, "lab", DeploymentPhase.SUCCEEDED)
+        assert len(ups) == 2
+        assert len(master.specs) == 1
+        assert freed == []
+        await rig.site.private_networks.delete("lab")
+        await until_gone(rig)
+        assert freed == [made.network.id]
+
+
+async def test_an_error_of_the_keeper_of_a_master_leaves_no_container(
+    tmp_path: Path, runner: MemoryRunner, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def bug(*_values: object) -> None:
+        raise ValueError("a bug")
+
+    monkeypatch.setattr(QuietOwner, "up", bug)
+    async with deployment_rig(tmp_path, runner, settings=ROS) as rig:
+        await create(rig, distro="noetic")
+        await until(rig, "lab", DeploymentPhase.FAILED_TO_START)
+        await eventually(lambda: rig.allocations.allocated().memory == 0, "its memory is free")
+        assert await rig.containers() == []
+
+
+async def test_a_running_master_is_left_where_another_image_is_missing(
+    tmp_path: Path, runner: MemoryRunner
+) -> None:
+    async with deployment_rig(tmp_path, runner, settings=ROS) as rig:
+        await create(rig, distro="noetic")
+        await until(rig, "lab", DeploymentPhase.SUCCEEDED)
+    other = DeploymentsSettings(up_seconds=0.1, ros_images={"noetic": "none:1"})
+    async with deployment_rig(tmp_path, runner, settings=other) as rig:
+
+        async def waits() -> bool:
+            return "none:1" in (await rig.site.private_networks.get("lab")).details
+
+        await eventually(waits, "it says which image it waits for")
+        assert len(await rig.containers()) == 1
+        assert rig.allocations.allocated().memory == 64
+
+
+async def test_a_network_deleted_before_the_daemon_died_ends_its_master_with_grace(
+    tmp_path: Path, runner: MemoryRunner
+) -> None:
+    async with deployment_rig(tmp_path, runner, settings=ROS) as rig:
+        made = await create(rig, distro="noetic")
+        await until(rig, "lab", DeploymentPhase.SUCCEEDED)
+        id_ = made.network.id
+        await rig.database.write(lambda tx: records.set_unwanted(tx, id_))
+    async with deployment_rig(tmp_path, runner, settings=ROS) as rig:
+        await until_gone(rig)
+        assert runner.stops

@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import Awaitable, Callable, Collection, Coroutine
+from collections.abc import Awaitable, Callable, Collection, Coroutine, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
@@ -22,11 +22,12 @@ from claraedge.clock import Clock
 from claraedge.deployments.running.sidecars import ComponentPlace
 from claraedge.errors import ClaraedgeError
 from claraedge.packages.bag_jobs import BagUpload
+from claraedge.runner.protocol import Container
 from claraedge.supervised.allocations import Allocations, Claim
 from claraedge.supervised.container import SupervisedContainer
 from claraedge.supervised.keeper import Keeper, stays_up
 from claraedge.supervised.owner import QuietOwner
-from claraedge.supervised.workshop import Found, Workshop
+from claraedge.supervised.workshop import Found, Workshop, read_found
 from claraedge.waiting.patience import patiently, while_wanted
 
 _log = logging.getLogger(__name__)
@@ -51,26 +52,29 @@ class BagSite:
 class BagRecorder:
     """A job that has not ended."""
 
-    def __init__(self, site: BagSite, job: BagJob, found: Found | None) -> None:
-        """`found`: its container from before this start of the daemon."""
+    def __init__(self, site: BagSite, job: BagJob) -> None:
         self.job = job
+        self.waits_for = "its deployment"
+        """What it waits for now, as text; empty: nothing."""
         self.silent = asyncio.Event()
         """Set once no container of it exists."""
         self._site = site
-        self._found = found
+        self._found: Found | None = None
         self._place: ComponentPlace | None = None
         self._supervised: SupervisedContainer | None = None
-        self._waits_for = "its deployment"
         self._news = asyncio.Event()
-        if found is not None and job.wanted:
-            site.allocations.adopt(job.id, Claim(memory=MEMORY), ())
 
     # --- for others ----------------------------------------------------------------------------
+
+    @property
+    def id(self) -> str:
+        """The id of the job."""
+        return self.job.id
 
     def view(self) -> BagJobView:
         """Returns the job as it is at this moment."""
         supervised, status = self._supervised, BagJobStatus.STARTING
-        reason = self._site.allocations.waits_for(self.job.id) or self._waits_for
+        reason = self._site.allocations.waits_for(self.job.id) or self.waits_for
         if not self.job.wanted:
             status = BagJobStatus.STOPPING
         elif supervised is not None and supervised.fit:
@@ -107,6 +111,16 @@ class BagRecorder:
 
     # --- the life ------------------------------------------------------------------------------
 
+    def adopt(self, present: Mapping[str, Container]) -> None:
+        """Prepares to adopt its container of an earlier daemon; `present`: key -> the container.
+
+        Call it once, before `run`.
+        """
+        if self.job.id in present:
+            self._found = read_found(present[self.job.id])
+            if self.job.wanted:
+                self._site.allocations.adopt(self.job.id, Claim(memory=MEMORY), ())
+
     async def run(self) -> None:
         """Records until it is to stop, stores the bags, and records the end.
 
@@ -115,7 +129,7 @@ class BagRecorder:
         try:
             over, reason = await self._record()
             self.job = replace(self.job, wanted=False)
-            self._waits_for = "its bags are stored"
+            self.waits_for = "its bags are stored"
             self._site.allocations.release(self.job.id)
             self.silent.set()
             id_, database = self.job.id, self._site.store.database
@@ -141,7 +155,7 @@ class BagRecorder:
         while not supervised.task.done():
             news = supervised.news
             if supervised.fit:
-                self._waits_for = ""
+                self.waits_for = ""
                 await self._note_up()
             if supervised.wanted and self.job.definition.upload is BagUpload.CONTINUOUS:
                 await self._store_closed()
@@ -168,11 +182,11 @@ class BagRecorder:
         while self._place is None:
             self._news.clear()
             await self._news.wait()
-        self._waits_for = "its payload"
+        self.waits_for = "its payload"
         await self._patiently(lambda: self._site.store.payload_of(self.job.id))
-        self._waits_for = "memory"
+        self.waits_for = "memory"
         await self._site.allocations.acquire(self.job.id, Claim(memory=MEMORY))
-        self._waits_for = "the start of its container"
+        self.waits_for = "the start of its container"
 
     def _supervise(self) -> SupervisedContainer | None:
         """Starts the keeper of its container; None if there is none, and none is wanted."""
@@ -221,13 +235,13 @@ class BagRecorder:
         try:
             await self._site.store.collect(self.job.id, ended=False)
         except ClaraedgeError as error:
-            self._waits_for = str(error)
+            self.waits_for = str(error)
 
     async def _patiently(self, work: Callable[[], Awaitable[object]]) -> None:
         await patiently(work, self._wait, always=True)
 
     def _wait(self, error: ClaraedgeError | OSError) -> None:
-        self._waits_for = str(error)
+        self.waits_for = str(error)
         extra = {"job": self.job.id, "reason": str(error)}
         _log.warning("a bag job waits", extra=extra)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 from collections import Counter
 from collections.abc import (
@@ -14,15 +13,14 @@ from collections.abc import (
     Mapping,
     Sequence,
 )
-from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, replace
 from functools import partial
 
 from claraedge.blocking import in_thread, to_its_end
-from claraedge.bugs import known
 from claraedge.deployments import records
 from claraedge.deployments.access import networks_of
-from claraedge.deployments.logs import follow, remove_logs, tail_of
+from claraedge.deployments.lives import DeploymentLives
+from claraedge.deployments.logs import follow, tail_of
 from claraedge.deployments.model import (
     DeployedExecutable,
     Deployment,
@@ -36,27 +34,19 @@ from claraedge.deployments.networks import records as network_records
 from claraedge.deployments.networks.model import PrivateNetwork
 from claraedge.deployments.planning import changed, make_plan
 from claraedge.deployments.running.live import LiveDeployment
-from claraedge.deployments.running.reaching import Stream, reached
 from claraedge.deployments.running.site import Site
 from claraedge.errors import (
-    ClaraedgeError,
     DeploymentNotReadyError,
     InvalidDeploymentError,
-    RunnerUnavailableError,
 )
 from claraedge.packages import records as package_records
 from claraedge.packages.ids import NewKindId
 from claraedge.packages.model import Package
 from claraedge.routes import records as route_records
-from claraedge.runner.protocol import LABEL_DEPLOYMENT, Container, Limit
 from claraedge.store.database import Transaction
-from claraedge.supervised.orphans import OrphanContainers
-from claraedge.waiting.patience import until_done
-from claraedge.waiting.until import wait_set
 
 _log = logging.getLogger(__name__)
 
-_RETRY = 1.0
 #: All that a deployment which has not ended can be.
 _COUNTED = (
     DeploymentStatus.RUNNING,
@@ -81,10 +71,9 @@ class DeploymentView:
     """Id of an executable -> the last lines of its log, where they were asked for."""
 
 
-class Deployments:
-    """Keeps deployments running.
+class Deployments(DeploymentLives):
+    """Keeps deployments running, and makes, changes, shows and ends them for clients.
 
-    Call `prepare` at start, then `run` until it is cancelled; the containers keep running after it.
     A call that uses the database also raises what `Database.read` and `Database.write` raise.
     """
 
@@ -98,16 +87,10 @@ class Deployments:
         """`find_package` returns a package by id, unique left part, name or `name:version`, or
         raises PackageNotFoundError; `facts` returns what plans have to fit, and may block.
         """
-        self._site = site
+        super().__init__(site)
         self._find_package = find_package
         self._facts = facts
         self._new_id = new_id
-        self._live: dict[str, LiveDeployment] = {}
-        self._new: list[LiveDeployment] = []
-        self._wake = asyncio.Event()
-        self._orphans = OrphanContainers(site.workshop, site.clock, self._known)
-        self._taken_up = False
-        self._networks_tidy = False
 
     # --- for clients ---------------------------------------------------------------------------
 
@@ -155,7 +138,7 @@ class Deployments:
         async def begin() -> Deployment:
             deployment = await self._site.database.write(work)
             _log.info("deployment created", extra={"deployment": id_, "package": package.id})
-            self._begin(deployment)
+            self._begin(LiveDeployment(self._site, deployment))
             return deployment
 
         deployment = await to_its_end(begin())  # recorded is begun, though the client has gone
@@ -273,66 +256,7 @@ class Deployments:
         ):
             yield number, lines
 
-    # --- the lives -----------------------------------------------------------------------------
-
-    async def prepare(self) -> None:
-        """Reads which deployments have not ended, and adopts their containers.
-
-        If Podman does not answer, `run` does that.
-        """
-        for deployment in await self._site.database.read(records.live):
-            self._live[deployment.id] = LiveDeployment(self._site, deployment)
-        try:
-            await self._take_up()
-        except RunnerUnavailableError as error:
-            extra = {"reason": str(error)}
-            _log.warning("the search for deployments is repeated later", extra=extra)
-
-    async def run(self) -> None:
-        """Keeps all deployments running, until cancelled; raises what is a bug of its own."""
-        async with asyncio.TaskGroup() as group:
-            while True:
-                self._wake.clear()
-                tidy = await self._tidied()
-                if self._taken_up:
-                    new, self._new = self._new, []
-                    for live in new:
-                        group.create_task(self._keep(live), name=f"deployment {live.id}")
-                await wait_set(self._wake, None if tidy else _RETRY)
-
-    def dial(self, route: str) -> AbstractAsyncContextManager[Stream]:
-        """Opens a connection to the endpoint that a static route leads to, given its prefix.
-
-        Entering raises RouteNotFoundError, and RouteNotReadyError if nothing answers there.
-        """
-        return reached(self._site, self._live, route)
-
-    def expect_orphans(self) -> None:
-        """Schedules a search for containers that nobody supervises."""
-        self._orphans.expect()
-        self._wake.set()
-
-    async def warnings(self) -> Sequence[str]:
-        """Returns what the machine does not do for deployments, as texts for people."""
-        limited = sorted(
-            live.deployment.name
-            for live in self._live.values()
-            if any(executable.cpu for _, executable in live.deployment.plan.executables())
-        )
-        if not limited:
-            return ()
-        try:
-            enforced = await self._site.workshop.runner.limits()
-        except RunnerUnavailableError:
-            return ()
-        if Limit.CPU in enforced:
-            return ()
-        return (
-            f"`limits.cpu` of the deployments {', '.join(limited)} has no effect: this machine does"
-            " not let the user of the daemon limit cores. It needs cgroup v2 only, and the"
-            " controller cpu delegated to that user (`systemctl edit user@.service`, then [Service]"
-            " Delegate=cpu memory pids, and a restart of the machine)",
-        )
+    # --- views ---------------------------------------------------------------------------------
 
     def counts(self) -> Mapping[DeploymentStatus, int]:
         """Returns how many of the deployments that have not ended are in each status."""
@@ -343,83 +267,6 @@ class Deployments:
     def restarts(self) -> int:
         """How often executables were started again, since the start of the daemon."""
         return self._site.counted.restarts
-
-    def _begin(self, deployment: Deployment) -> None:
-        live = LiveDeployment(self._site, deployment)
-        self._live[deployment.id] = live
-        self._new.append(live)
-        self._wake.set()
-
-    async def _keep(self, live: LiveDeployment) -> None:
-        """Controls one deployment until it has ended. An error in it is its own failure."""
-        id_ = live.id
-
-        async def attempt(failed: bool) -> None:
-            if failed:
-                await self._again(self._live[id_])
-            await self._live[id_].run()
-
-        def note(error: Exception) -> None:
-            self._live[id_].waits_for = str(known(error, "a deployment", deployment=id_))
-
-        await until_done(attempt, note)
-        del self._live[id_]
-        try:
-            dropped = await self._site.database.write(records.drop_old)
-            await in_thread(remove_logs, self._site.workshop.logs, dropped)
-        except (ClaraedgeError, OSError) as error:  # the next end removes them
-            _log.warning("records of old deployments are left", extra={"reason": str(error)})
-
-    async def _again(self, live: LiveDeployment) -> None:
-        """Puts a deployment whose life met an error in the state that a killed daemon leaves."""
-        present = await self._site.workshop.present()
-        recorded = await self._site.database.read(lambda tx: records.get(tx, live.id))
-        again = LiveDeployment(self._site, recorded)
-        if not live.deployment.wanted:  # since the read
-            again.undeploy()
-        elif live.deployment.update is not None:
-            again.update(live.deployment.update)
-        again.adopt(self._by_key(c for c in present if _of(c) == live.id))
-        self._live[live.id] = again
-
-    async def _tidied(self) -> bool:
-        """Does what is outstanding; returns False if it has to be called again."""
-        try:
-            await self._take_up()
-            await self._orphans.remove_orphans()
-            if not self._networks_tidy:  # their containers are gone by now
-                await self._site.networks.remove_others(self._live.keys())
-                self._networks_tidy = True
-        except ClaraedgeError as error:
-            _log.debug("tidying waits", extra={"reason": str(error)})
-            for live in self._new:
-                live.waits_for = str(error)
-            return False
-        return self._orphans.soonest() is None
-
-    async def _take_up(self) -> None:
-        if self._taken_up:
-            return
-        workshop = self._site.workshop
-        mine: dict[str, list[Container]] = {}
-        for container in await workshop.present():
-            mine.setdefault(_of(container), []).append(container)
-        for live in self._live.values():
-            live.adopt(self._by_key(mine.get(live.id, ())))
-        self._taken_up = True
-        self._new = list(self._live.values())
-        self._orphans.expect()
-        self._wake.set()
-
-    def _by_key(self, containers: Iterable[Container]) -> Mapping[str, Container]:
-        key_of = self._site.workshop.key_of
-        return {key_of(container): container for container in containers}
-
-    def _known(self) -> Collection[str]:
-        """Returns the ids and names of containers that some deployment has or creates."""
-        return {word for live in self._live.values() for word in live.containers.names()}
-
-    # --- views ---------------------------------------------------------------------------------
 
     def _view(self, deployment: Deployment) -> DeploymentView:
         live = self._live.get(deployment.id)
@@ -482,7 +329,3 @@ def _status(
     if live is None or deployment.phase.ended:
         return DeploymentStatus.STOPPED
     return live.containers.status(executable)
-
-
-def _of(container: Container) -> str:
-    return container.labels.get(LABEL_DEPLOYMENT, "")

@@ -158,10 +158,13 @@ class LiveNetwork:
 
     # --- the life ------------------------------------------------------------------------------
 
-    def adopt(self, container: Container | None) -> None:
-        """Prepares to adopt the ROS master of an earlier daemon. Call it once, before `run`."""
-        self._present = container
-        if container is not None and self.network.wanted and self.image:
+    def adopt(self, present: Mapping[str, Container]) -> None:
+        """Prepares to adopt the ROS master of an earlier daemon; `present`: key -> the container.
+
+        Call it once, before `run`.
+        """
+        self._present = present.get(self.id)
+        if self._present is not None and self.network.wanted and self.image:
             self._site.allocations.adopt(self.id, self._claim, ())
 
     async def run(self) -> None:

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from functools import partial
 
 from claraedge.blocking import in_thread, to_its_end
-from claraedge.bugs import known
 from claraedge.deployments.model import DeploymentPhase, DeploymentStatus
 from claraedge.deployments.networks import records
 from claraedge.deployments.networks.live import LiveNetwork, NetworkSite, ros_address
@@ -22,24 +20,19 @@ from claraedge.deployments.networks.model import (
     details_of,
 )
 from claraedge.errors import (
-    ClaraedgeError,
     NetworkMasterError,
     NetworkNotFoundError,
-    RunnerUnavailableError,
 )
 from claraedge.packages.ids import NewKindId
 from claraedge.runner.protocol import (
     LABEL_NETWORK,
     LABEL_NETWORK_NAME,
     LABEL_NETWORKS,
-    Container,
 )
 from claraedge.store.database import Database
 from claraedge.supervised.addresses import address
-from claraedge.supervised.orphans import OrphanContainers
+from claraedge.supervised.lives import Lives
 from claraedge.supervised.workshop import ContainerKind
-from claraedge.waiting.patience import until_done
-from claraedge.waiting.until import wait_set
 
 _log = logging.getLogger(__name__)
 
@@ -50,13 +43,11 @@ MASTERS = ContainerKind(
     title=LABEL_NETWORK_NAME,
     error=NetworkMasterError,
 )
-_RETRY = 1.0
 
 
-class PrivateNetworks:
+class PrivateNetworks(Lives[LiveNetwork]):
     """Keeps private networks and their ROS masters.
 
-    Call `prepare` at start, then `run` until it is cancelled; networks and masters stay after it.
     A call that uses the database also raises what `Database.read` and `Database.write` raise.
     """
 
@@ -68,16 +59,11 @@ class PrivateNetworks:
         new_id: NewKindId,
     ) -> None:
         """`interfaces` returns the names of this device's network interfaces, and may block."""
+        super().__init__(site.workshop, site.clock)
         self._database = database
         self._site = site
         self._interfaces = interfaces
         self._new_id = new_id
-        self._live: dict[str, LiveNetwork] = {}
-        self._new: list[LiveNetwork] = []
-        self._wake = asyncio.Event()
-        self._orphans = OrphanContainers(site.workshop, site.clock, self._known)
-        self._adopted = False
-        self._tidy = False
 
     # --- for clients ---------------------------------------------------------------------------
 
@@ -93,9 +79,7 @@ class PrivateNetworks:
 
         async def begin() -> None:
             await self._database.write(lambda tx: records.add(tx, network))
-            live = self._live[network.id] = LiveNetwork(self._site, network)
-            self._new.append(live)
-            self._wake.set()
+            self._begin(LiveNetwork(self._site, network))
 
         await to_its_end(begin())  # recorded is begun, though the client has gone
         return self._view(network)
@@ -149,77 +133,12 @@ class PrivateNetworks:
 
     # --- the lives -----------------------------------------------------------------------------
 
-    async def prepare(self) -> None:
-        """Reads which networks there are, and adopts their ROS masters.
+    async def _load(self) -> Iterable[LiveNetwork]:
+        found = await self._database.read(records.listed)
+        return [LiveNetwork(self._site, network) for network in found]
 
-        If Podman does not answer, `run` does that.
-        """
-        for network in await self._database.read(records.listed):
-            self._live[network.id] = LiveNetwork(self._site, network)
-        try:
-            await self._adopt()
-        except RunnerUnavailableError as error:
-            extra = {"reason": str(error)}
-            _log.warning("the search for ROS masters is repeated later", extra=extra)
-
-    async def run(self) -> None:
-        """Keeps all networks, until cancelled; raises what is a bug of its own."""
-        async with asyncio.TaskGroup() as group:
-            while True:
-                self._wake.clear()
-                tidy = await self._tidied()
-                if self._adopted:
-                    new, self._new = self._new, []
-                    for live in new:
-                        group.create_task(self._keep(live), name=f"network {live.id}")
-                await wait_set(self._wake, None if tidy else _RETRY)
-
-    def expect_orphans(self) -> None:
-        """Schedules a search for containers that nobody supervises."""
-        self._orphans.expect()
-        self._wake.set()
-
-    async def _keep(self, live: LiveNetwork) -> None:
-        """Controls one network until it is gone. A bug in it is that network's failure."""
-        id_ = live.id
-
-        async def attempt(failed: bool) -> None:
-            if failed:
-                present = {self._key(c): c for c in await self._site.workshop.present()}
-                again = self._live[id_] = LiveNetwork(self._site, self._live[id_].network)
-                again.adopt(present.get(id_))
-            await self._live[id_].run()
-            await self._database.write(partial(records.drop, network=id_))
-
-        def note(error: Exception) -> None:
-            self._live[id_].waits_for = str(known(error, "a network", network=id_))
-
-        await until_done(attempt, note)
-        del self._live[id_]
-        _log.info("network removed", extra={"network": id_})
-
-    async def _adopt(self) -> None:
-        if self._adopted:
-            return
-        present = {self._key(c): c for c in await self._site.workshop.present()}
-        for live in self._live.values():
-            live.adopt(present.get(live.id))
-        self._adopted = True
-        self._new = list(self._live.values())
-        self.expect_orphans()
-
-    async def _tidied(self) -> bool:
-        """Does what is outstanding; returns False if it has to be called again."""
-        try:
-            await self._adopt()
-            await self._orphans.remove_orphans()
-            if not self._tidy:
-                await self._remove_others()
-                self._tidy = True
-        except ClaraedgeError as error:
-            _log.debug("tidying waits", extra={"reason": str(error)})
-            return False
-        return self._orphans.soonest() is None
+    async def _renewed(self, life: LiveNetwork) -> LiveNetwork:
+        return LiveNetwork(self._site, life.network)
 
     async def _remove_others(self) -> None:
         """Removes networks of this installation that nothing is recorded of."""
@@ -228,11 +147,11 @@ class PrivateNetworks:
             if network.labels.get(LABEL_NETWORK) not in self._live:
                 await workshop.runner.remove_network(network.name)
 
-    def _key(self, container: Container) -> str:
-        return self._site.workshop.key_of(container)
+    async def _record_end(self, life: LiveNetwork) -> None:
+        await self._database.write(partial(records.drop, network=life.id))
 
-    def _known(self) -> Collection[str]:
-        return {word for live in self._live.values() for word in live.names()}
+    async def _ended(self, id_: str) -> None:
+        _log.info("network removed", extra={"network": id_})
 
     # --- views ---------------------------------------------------------------------------------
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Collection, Coroutine, Mapping
 from functools import partial
 from typing import Any
 
@@ -76,6 +76,10 @@ class LiveDeployment:
     def deployment(self) -> Deployment:
         """The deployment as it is recorded."""
         return self.recorded.deployment
+
+    def names(self) -> Collection[str]:
+        """Returns the ids and names of its containers, also of those that are being created."""
+        return self.containers.names()
 
     def undeploy(self) -> None:
         """Makes it end. Call after that was recorded."""

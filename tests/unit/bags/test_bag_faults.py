@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
 
 import pytest
 
+from claraedge.bags.kind import BAGS
 from claraedge.bags.model import BagJobStatus
 from claraedge.bags.storing import BagStore
 from claraedge.deployments.model import DeploymentPhase
 from claraedge.packages.bag_jobs import BagUpload
 from claraedge.runner.memory.runner import MemoryRunner
+from claraedge.runner.protocol import Container
 from claraedge.supervised.allocations import Allocations
 from claraedge.supervised.owner import QuietOwner
+from claraedge.supervised.workshop import Workshop
 from tests.rig.deployments import deployment_rig, gone_after_commit, noted
 from tests.rig.waiting import eventually
 from tests.unit.bags.recording_ros import RosImage, app, job, until
@@ -69,7 +73,7 @@ async def test_an_error_of_a_job_frees_no_memory_that_its_container_uses(
         await rig.until_phase("one", DeploymentPhase.SUCCEEDED)
         freed = noted(monkeypatch, Allocations, "release")
         started = await rig.bags.start("one", "", job(upload=BagUpload.CONTINUOUS))
-        await eventually(lambda: len(errors) > 1, "it goes on after the error")
+        await eventually(lambda: len(errors) > 1, "it continues after the error")
         await until(rig, started.job.id, BagJobStatus.RUNNING)
         assert len(image.records) == 1
         assert freed == []
@@ -94,3 +98,32 @@ async def test_an_error_of_a_keeper_leaves_no_container_of_its_job(
         await until(rig, started.job.id, BagJobStatus.ERROR)
         assert rig.allocations.allocated().memory == 64
         assert not [name for name in await rig.containers() if started.job.id in name]
+
+
+async def test_a_job_stopped_after_an_error_ends(
+    tmp_path: Path, runner: MemoryRunner, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pack = app()
+    async with deployment_rig(tmp_path, runner, packages=[pack]) as rig:
+        await rig.deploy("one", pack)
+        await rig.until_phase("one", DeploymentPhase.SUCCEEDED)
+        inside, proceed = asyncio.Event(), asyncio.Event()
+        present = Workshop.present
+
+        async def slow(self: Workshop) -> list[Container]:
+            if self.kind is BAGS:
+                inside.set()
+                await proceed.wait()
+            return await present(self)
+
+        async def bug(_store: BagStore, _job: str, **_more: object) -> None:
+            monkeypatch.undo()
+            monkeypatch.setattr(Workshop, "present", slow)
+            raise ValueError("a bug")
+
+        monkeypatch.setattr(BagStore, "collect", bug)
+        started = await rig.bags.start("one", "", job(upload=BagUpload.CONTINUOUS))
+        await inside.wait()
+        await rig.bags.stop(started.job.id)
+        proceed.set()
+        await until(rig, started.job.id, BagJobStatus.STOPPED)

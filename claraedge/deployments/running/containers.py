@@ -6,7 +6,6 @@ import asyncio
 from collections.abc import Collection, Mapping
 from functools import partial
 
-from claraedge.blocking import in_thread
 from claraedge.deployments.model import DeployedComponent, DeployedExecutable, DeploymentStatus
 from claraedge.deployments.rules import RULES
 from claraedge.deployments.running.probing import Probing
@@ -95,16 +94,19 @@ class DeploymentContainers:
         self._present = {}
         self._holders.clear()
 
-    async def connect(self, component: DeployedComponent, networks: Mapping[str, str]) -> None:
-        """Creates the network namespace of a component; `networks`: network -> its address there.
+    async def connect(
+        self, component: DeployedComponent, networks: Mapping[str, str], image: str
+    ) -> None:
+        """Creates the network namespace of a component, where it has none.
 
-        Raises as `Holder.ready` does.
+        `networks`: network -> its address there; `image`: from which that is done. Raises as
+        `Holder.ready` does.
         """
+        recipe = of_holder(self._recorded.deployment, component, image)
         holder = self._holders.get(component.id)
         if holder is None:
-            image = self._recorded.of(component.executables[0].id).image
-            recipe = of_holder(self._recorded.deployment, component, image)
             holder = self._holders[component.id] = Holder(self._site.workshop, recipe)
+        holder.recipe = recipe
         holder.networks = dict(networks)
         await holder.ready()
 
@@ -160,10 +162,10 @@ class DeploymentContainers:
     ) -> None:
         """Checks again where mounts lead: containers may have replaced folders of volumes by links.
 
-        Raises DeploymentFailedError and OSError.
+        Raises as `DeploymentVolumes.folders` does.
         """
         mounts = [mount for mount in component.mounts if mount.executable == executable.id]
-        await in_thread(self._site.volumes.folders, mounts)
+        await self._site.volumes.folders(mounts)
 
     def begun(self, executable: str) -> bool:
         """Returns whether an executable has a keeper that has not ended for good."""

@@ -13,7 +13,6 @@ from collections.abc import Callable, Collection, Coroutine, Mapping
 from functools import partial
 from typing import Any
 
-from claraedge.blocking import in_thread
 from claraedge.deployments import records
 from claraedge.deployments.model import (
     DeployedComponent,
@@ -35,13 +34,9 @@ from claraedge.deployments.running.sidecars import ComponentPlace
 from claraedge.deployments.running.site import Site
 from claraedge.errors import (
     ClaraedgeError,
-    DeploymentFailedError,
     ImageNotFoundError,
-    StorageFullError,
 )
-from claraedge.fs import files
 from claraedge.packages.model import PullPolicy, RestartPolicy
-from claraedge.runner import protocol
 from claraedge.runner.protocol import LABEL_DEPLOYMENT, Container
 from claraedge.supervised.allocations import Claim
 from claraedge.supervised.recipe import Recipe
@@ -64,6 +59,9 @@ class LiveDeployment:
         self._changed = asyncio.Event()
         self._links: Mapping[str, str] = {}
         self._joined: Mapping[str, Joined] = {}
+        self._networks: Mapping[str, Mapping[str, str]] = {}
+        """Id of a component -> the networks that it is on -> its address there."""
+        self._places: dict[str, ComponentPlace] = {}
 
     # --- for others ----------------------------------------------------------------------------
 
@@ -158,36 +156,63 @@ class LiveDeployment:
         await self._patiently(self.recorded.set_provisioning)
         await self._patiently(self._find_images)
         await self._patiently(self._allocate)
-        await self._patiently(self._connect)
-        await self._patiently(self._begin)
+        await self._patiently(self._find_networks)
+        for component in self.deployment.plan.components:
+            image = self.recorded.of(component.executables[0].id).image
+            await self._patiently(partial(self._join, component, image))
+        for component, executable in self.deployment.plan.executables():
+            await self._patiently(partial(self._begin, component, executable))
+        self.containers.all_begun()
         self.waits_for = "the start of its executables"
         await self.containers.up()
         self.waits_for = ""
         await self._patiently(self.recorded.set_started)
-        self._begin_sidecars()
+        self._begin_sidecars(*self.deployment.plan.components)
         _log.info("deployment started", extra={"deployment": self.id})
 
     async def _resume(self) -> None:
-        """Adopts what ran before the start of the daemon; whatever fails is tried again."""
-        await self._patiently(self._find_images, always=True)
+        """Adopts what ran before the start of the daemon; whatever fails is tried again.
+
+        An executable that lacks something delays no other.
+        """
         await self._patiently(self._allocate, always=True)
-        await self._patiently(self._connect, always=True)
-        await self._patiently(self._begin, always=True)
+        await self._patiently(self._find_networks, always=True)
+        async with asyncio.TaskGroup() as group:
+            for component in self.deployment.plan.components:
+                group.create_task(self._resume_component(component))
+        self.containers.all_begun()
         self.waits_for = ""
-        self._begin_sidecars()
+
+    async def _resume_component(self, component: DeployedComponent) -> None:
+        left = [e for e in component.executables if self.recorded.of(e.id).over is None]
+        async with asyncio.TaskGroup() as group:
+            for executable in left:
+                work = partial(self._resume_executable, component, executable)
+                group.create_task(self._patiently(work, always=True))
+        if left:
+            self._begin_sidecars(component)
+
+    async def _resume_executable(
+        self, component: DeployedComponent, executable: DeployedExecutable
+    ) -> None:
+        known = self.recorded.of(executable.id).image
+        image = await self._image(executable, known)
+        if image != known:
+            await self.recorded.set_images({executable.id: image})
+        await self._join(component, image)
+        await self._begin(component, executable)
 
     async def _find_images(self) -> None:
-        """Finds or pulls the images of all executables that are not over, and records them."""
+        """Finds or pulls the images of all executables, and records them."""
         images = {}
         for _, executable in self.deployment.plan.executables():
-            record = self.recorded.of(executable.id)
-            if record.over is None:
-                images[executable.id] = await self._image(executable, record.image)
+            self.waits_for = f"the image {executable.image}"
+            known = self.recorded.of(executable.id).image
+            images[executable.id] = await self._image(executable, known)
         await self.recorded.set_images(images)
 
     async def _image(self, executable: DeployedExecutable, known: str) -> str:
         """Returns the id of an executable's image: the known one, where it is still there."""
-        self.waits_for = f"the image {executable.image}"
         images = self._site.images
         if known:
             try:
@@ -213,8 +238,8 @@ class LiveDeployment:
         memory, gpus = claim_of(self.deployment.plan, self._site.unstated_memory)
         return Claim(memory=memory, gpus=gpus)
 
-    async def _connect(self) -> None:
-        """Creates the network, and the network namespace of each component."""
+    async def _find_networks(self) -> None:
+        """Finds or creates the networks that its components are on."""
         site, plan = self._site, self.deployment.plan
         self.waits_for = "the networks that it joins"
         self._joined = await site.private_networks.joined(self.id)
@@ -230,32 +255,36 @@ class LiveDeployment:
             there = places(network, parent.plan)
             reached = [*((c, there[c.id]) for c in parent.plan.components), *reached]
         self._links = links(reached)
-        for component in plan.components:
-            networks = {own.name: self.addresses[component.id], **parents}
-            if component.id in self._joined:
-                networks |= self._joined[component.id].addresses
-            await self.containers.connect(component, networks)
+        self._networks = {
+            c.id: {
+                own.name: self.addresses[c.id],
+                **parents,
+                **(self._joined[c.id].addresses if c.id in self._joined else {}),
+            }
+            for c in plan.components
+        }
 
-    async def _begin(self) -> None:
-        """Starts the keepers of all executables that are not over."""
-        for component, executable in self.deployment.plan.executables():
+    async def _join(self, component: DeployedComponent, image: str) -> None:
+        """Creates the network namespace of a component; `image`: one of its executables'."""
+        await self.containers.connect(component, self._networks[component.id], image)
+
+    async def _begin(self, component: DeployedComponent, executable: DeployedExecutable) -> None:
+        """Starts the keeper of an executable."""
+        if not self.containers.begun(executable.id):
             record = self.recorded.of(executable.id)
-            if record.over is None and not self.containers.begun(executable.id):
-                recipe = await self._recipe(component, executable, record.image)
-                await self.containers.begin(component, executable, recipe, was_up=record.was_up)
-        self.containers.all_begun()
+            recipe = await self._recipe(component, executable, record.image)
+            await self.containers.begin(component, executable, recipe, was_up=record.was_up)
 
-    def _begin_sidecars(self) -> None:
-        """Reports to its sidecars that its executables run."""
-        places = {}
-        for component in self.deployment.plan.components:
-            places[component.id] = ComponentPlace(
+    def _begin_sidecars(self, *components: DeployedComponent) -> None:
+        """Reports to its sidecars that executables of components run."""
+        for component in components:
+            self._places[component.id] = ComponentPlace(
                 component=component,
                 holder=self.containers.holder(component.id),
                 images={e.id: self.recorded.of(e.id).image for e in component.executables},
                 environment=self._environment(component),
             )
-        self._site.sidecars.begun(self.id, places)
+        self._site.sidecars.begun(self.id, self._places)
 
     def _environment(self, component: DeployedComponent) -> Mapping[str, str]:
         site, joined = self._site, self._joined.get(component.id)
@@ -267,19 +296,12 @@ class LiveDeployment:
     ) -> Recipe:
         site = self._site
         mounts = [m for m in component.mounts if m.executable == executable.id]
-        try:
-            folders = await in_thread(site.volumes.folders, mounts)
-        except OSError as error:
-            text = f"{error.filename or site.volumes.root}: {error.strerror}"
-            if files.is_full(error):
-                raise StorageFullError(f"{text}; free some space there") from error
-            raise DeploymentFailedError(f"{text}; it cannot be mounted") from error
         given = Given(
             image=image,
             environment=self._environment(component),
             gpus=self.recorded.of(executable.id).gpus,
             memory=memory_of(executable, site.unstated_memory),
-            folders=folders,
+            folders=await site.volumes.folders(mounts),
         )
         return of_executable(self.deployment, executable, given)
 
@@ -314,8 +336,10 @@ class LiveDeployment:
         images: dict[str, str],
     ) -> None:
         """Runs an executable as given, in place of how it runs now; adds its image to `images`."""
+        self.waits_for = f"the image {executable.image}"
         image = await self._image(executable, "")
         self.waits_for = f"the start of {executable.name}"
+        await self._join(component, image)
         recipe = await self._recipe(component, executable, image)
         await self.containers.replace(component, executable, recipe)
         images[executable.id] = image
@@ -324,6 +348,7 @@ class LiveDeployment:
     async def _put_back(self, component: DeployedComponent, before: DeployedExecutable) -> None:
         """Runs an executable as before the update; its restart rule applies from then on."""
         image = await self._image(before, self.recorded.of(before.id).image)
+        await self._join(component, image)
         recipe = await self._recipe(component, before, image)
         await self.containers.put_back(component, before, recipe)
 

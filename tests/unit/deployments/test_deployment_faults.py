@@ -349,3 +349,51 @@ async def test_a_full_disk_while_a_network_is_removed_ends_nothing(
             return not left and not await networks.list()
 
         await eventually(gone, "it is removed by the next attempt")
+
+
+@pytest.mark.parametrize("lacks", ["image", "mount"])
+async def test_after_a_restart_an_executable_that_lacks_something_delays_no_other(
+    tmp_path: Path, runner: MemoryRunner, monkeypatch: pytest.MonkeyPatch, lacks: str
+) -> None:
+    monkeypatch.setattr("claraedge.waiting.patience._PAUSES", (0.1, 0.5))
+    program, bags = Ending(), "bags"
+    runner.add_image("app:1", program)
+    one, two = executable("bad", image="app:1"), executable("good")
+    first, second = component(one, two), component(executable("other"), name="second")
+    pack = package(first, second)
+    mount = VolumeMount(executable="bad", mount_path="/all", sub_path=bags)
+    state = tmp_path / "state"
+    async with deployment_rig(state, runner, packages=[pack]) as rig:
+        wanted = ComponentRequest(component=first.id, mounts=(mount,))
+        await rig.deploy("one", pack, components=(wanted,))
+        await rig.until_phase("one", DeploymentPhase.SUCCEEDED)
+    runner.cut_power()
+    folder = state / "volumes" / bags
+    folder.rmdir()
+    if lacks == "image":
+        await runner.remove_image("app:1", force=True)
+    else:
+        folder.write_text("a file", encoding="utf-8")
+    async with deployment_rig(state, runner, packages=[pack]) as rig:
+        ids = {
+            e.name: e.id
+            for _, e in (await rig.deployments.get("one")).deployment.plan.executables()
+        }
+        expected = {
+            ids["bad"]: DeploymentStatus.PENDING,
+            ids["good"]: DeploymentStatus.RUNNING,
+            ids["other"]: DeploymentStatus.RUNNING,
+        }
+        view = await rig.until(
+            "one", lambda v: expected.items() <= v.statuses.items() and v.waits_for
+        )
+        assert ("app:1" if lacks == "image" else bags) in view.waits_for
+        assert view.deployment.phase is DeploymentPhase.SUCCEEDED
+        if lacks == "image":
+            runner.add_image("app:1", program)
+        else:
+            folder.unlink()
+        await rig.until("one", lambda v: v.status is DeploymentStatus.RUNNING)
+        await rig.deployments.undeploy("one")
+        await rig.until_phase("one", DeploymentPhase.STOPPED)
+        assert await rig.containers() == []

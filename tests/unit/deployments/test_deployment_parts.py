@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import threading
 import uuid
 from collections.abc import Sequence
 from pathlib import Path
@@ -23,39 +24,72 @@ def mount(sub_path: str, target: str = "/data") -> VolumeMount:
     return VolumeMount(executable="exec-a", mount_path=target, sub_path=sub_path)
 
 
-def test_a_volume_is_created_and_anybody_may_write_to_it(tmp_path: Path) -> None:
+async def test_a_volume_is_created_and_anybody_may_write_to_it(tmp_path: Path) -> None:
     volumes = DeploymentVolumes(tmp_path / "volumes", ())
-    found = volumes.folders([mount("a/b"), mount("", "/all")])
+    found = await volumes.folders([mount("a/b"), mount("", "/all")])
     assert found == {"/data": tmp_path / "volumes/a/b", "/all": tmp_path / "volumes"}
     assert (tmp_path / "volumes/a/b").stat().st_mode & 0o777 == 0o777
     (tmp_path / "volumes/a/b").chmod(0o700)
-    volumes.folders([mount("a/b")])
+    await volumes.folders([mount("a/b")])
     assert (tmp_path / "volumes/a/b").stat().st_mode & 0o777 == 0o700, "it is the user's"
 
 
-def test_no_link_of_a_container_leads_out_of_the_volumes(tmp_path: Path) -> None:
+async def test_no_link_of_a_container_leads_out_of_the_volumes(tmp_path: Path) -> None:
     volumes = DeploymentVolumes(tmp_path / "volumes", ())
-    volumes.folders([mount("a")])
+    await volumes.folders([mount("a")])
     (tmp_path / "secret").mkdir()
     (tmp_path / "volumes/a/link").symlink_to(tmp_path / "secret")
     (tmp_path / "volumes/a/file").write_text("x")
     for path in ("a/link", "a/link/new", "a/file", "a/file/new"):
         with pytest.raises(DeploymentFailedError, match=r"leads over a link or a file"):
-            volumes.folders([mount(path)])
+            await volumes.folders([mount(path)])
     assert list((tmp_path / "secret").iterdir()) == []
 
 
-def test_a_folder_of_the_host_has_to_be_in_the_list(tmp_path: Path) -> None:
+async def test_a_folder_of_the_host_has_to_be_in_the_list(tmp_path: Path) -> None:
     listed = tmp_path / "scans"
     (listed / "in").mkdir(parents=True)
     (tmp_path / "other").mkdir()
     (listed / "link").symlink_to(tmp_path / "other")
     volumes = DeploymentVolumes(tmp_path / "volumes", (listed,))
-    assert volumes.folders([mount(str(listed / "in"))]) == {"/data": listed / "in"}
+    assert await volumes.folders([mount(str(listed / "in"))]) == {"/data": listed / "in"}
     with pytest.raises(DeploymentFailedError, match="host_folders"):
-        volumes.folders([mount(str(listed / "link"))])
+        await volumes.folders([mount(str(listed / "link"))])
     with pytest.raises(DeploymentFailedError, match="is no folder; create it"):
-        volumes.folders([mount(str(listed / "missing"))])
+        await volumes.folders([mount(str(listed / "missing"))])
+
+
+async def test_a_folder_on_a_dead_share_delays_only_what_mounts_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    dead, alive = tmp_path / "dead", tmp_path / "alive"
+    alive.mkdir()
+    answer, waiting = threading.Event(), threading.Semaphore(0)
+    resolve = Path.resolve
+
+    def slow(self: Path) -> Path:
+        if self.is_relative_to(dead):
+            waiting.release()
+            answer.wait(60)
+        return resolve(self)
+
+    monkeypatch.setattr(Path, "resolve", slow)
+    monkeypatch.setattr("claraedge.deployments.running.volumes._ANSWER", 0.1)
+    volumes = DeploymentVolumes(tmp_path / "volumes", (dead, alive))
+    try:
+        calls = [volumes.folders([mount(str(dead / str(number)))]) for number in range(20)]
+        async with asyncio.timeout(30):
+            found = await asyncio.gather(*calls, return_exceptions=True)
+            assert all("did not answer within 0.1 s" in str(error) for error in found)
+            monkeypatch.setattr("claraedge.deployments.running.volumes._ANSWER", 30.0)
+            assert await volumes.folders([mount(str(alive))]) == {"/data": alive}
+            assert await volumes.folders([mount("a")]) == {"/data": tmp_path / "volumes/a"}
+            assert waiting.acquire(blocking=False)
+            assert not waiting.acquire(blocking=False), "one thread waits for it"
+    finally:
+        answer.set()
+    dead.mkdir()
+    assert await volumes.folders([mount(str(dead))]) == {"/data": dead}
 
 
 KEY = "dep-a.exec-b"

@@ -21,7 +21,8 @@ class DeploymentsSettings(Section, frozen=True, kw_only=True):
     network: Literal["outside", "private"] = "outside"
     """What the containers of a deployment reach apart from each other: `outside`: whatever this
     machine reaches; `private`: nothing. Containers of other deployments only where one depends on
-    the other."""
+    the other. A deployment or network keeps the value with which it was created; `claraedge status`
+    names those for which it is another one."""
     volumes: Path | None = None
     """Folder that `sub_path` of a mount is relative to. Default: `<state>/volumes`."""
     host_folders: tuple[Path, ...] = ()

@@ -31,7 +31,24 @@ class DeploymentLives(Lives[LiveDeployment]):
         return reached(self._site, self._live, route)
 
     async def warnings(self) -> Sequence[str]:
-        """Returns what the machine does not do for deployments, as texts for people."""
+        """Returns what does not apply to deployments that run, as texts for people."""
+        return *self._of_networks(), *await self._of_limits()
+
+    def _of_networks(self) -> Iterable[str]:
+        unlike = self._site.networks.unlike
+        names = sorted(each.deployment.name for each in self._live.values() if each.id in unlike)
+        if names:
+            yield (
+                f"`[deployments] network` does not apply to the deployments {', '.join(names)},"
+                " which were created with another value; undeploy them, and deploy them again"
+            )
+        if networks := self._site.private_networks.unlike():
+            yield (
+                f"`[deployments] network` does not apply to the networks {', '.join(networks)},"
+                " which were created with another value; delete them, and create them again"
+            )
+
+    async def _of_limits(self) -> Sequence[str]:
         limited = sorted(
             live.deployment.name
             for live in self._live.values()

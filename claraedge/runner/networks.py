@@ -48,6 +48,7 @@ class _ListedNetwork(msgspec.Struct):
     name: str
     labels: dict[str, str] | None = None
     subnets: list[_Subnet] | None = None
+    internal: bool = False
 
 
 def create_network_request(
@@ -139,7 +140,10 @@ def impossible(reason: str) -> NetworkError | None:
 def _network(entry: _ListedNetwork) -> Network:
     subnets = [part.subnet for part in entry.subnets or [] if ":" not in part.subnet]
     return Network(
-        name=entry.name, labels=entry.labels or {}, subnet=subnets[0] if subnets else None
+        name=entry.name,
+        labels=entry.labels or {},
+        subnet=subnets[0] if subnets else None,
+        outside=not entry.internal,
     )
 
 

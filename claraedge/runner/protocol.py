@@ -208,6 +208,8 @@ class Network:
     labels: Mapping[str, str]
     subnet: str | None
     """Its IPv4 subnet, such as `10.89.1.0/24`; None where it has none."""
+    outside: bool = False
+    """Whether containers on it reach what this machine reaches."""
 
 
 class ExitCause(enum.Enum):

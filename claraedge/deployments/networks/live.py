@@ -74,6 +74,8 @@ class LiveNetwork:
         """Why its ROS master does not run, and is not started again."""
         self.subnet = ""
         """Its IPv4 addresses; empty: not known yet."""
+        self.unlike = False
+        """Whether it reaches more or less than is set now: a network keeps that."""
         self._site = site
         self._present: Container | None = None
         self._master: SupervisedContainer | None = None
@@ -217,6 +219,7 @@ class LiveNetwork:
             )
         address(network.subnet, _MASTER)  # that it has addresses
         self.subnet = network.subnet or ""
+        self.unlike = network.outside is not self._site.outside
 
     async def _find(self) -> Network | None:
         found = await self._site.workshop.runner.networks({LABEL_NETWORK: self.id})

@@ -131,6 +131,10 @@ class PrivateNetworks(Lives[LiveNetwork]):
             )
         return found
 
+    def unlike(self) -> Sequence[str]:
+        """Returns the names of networks that reach more or less than is set now."""
+        return sorted(live.network.given.name for live in self._live.values() if live.unlike)
+
     # --- the lives -----------------------------------------------------------------------------
 
     async def _load(self) -> Iterable[LiveNetwork]:

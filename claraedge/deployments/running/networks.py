@@ -17,6 +17,8 @@ class DeploymentNetworks:
         self._runner = runner
         self._instance = instance
         self._outside = outside
+        self.unlike: set[str] = set()
+        """Deployments whose networks reach more or less than is set now: a network keeps that."""
 
     async def ensure(self, deployment: str) -> Network:
         """Returns the network of a deployment, which is created where it does not exist.
@@ -26,13 +28,17 @@ class DeploymentNetworks:
         name = _name(deployment)
         for network in await self._runner.networks({LABEL_DEPLOYMENT: deployment}):
             if network.name == name:
+                if network.outside is not self._outside:
+                    self.unlike.add(deployment)
                 return network
+        self.unlike.discard(deployment)
         labels = {LABEL_DEPLOYMENTS: self._instance, LABEL_DEPLOYMENT: deployment}
         return await self._runner.create_network(name, labels, outside=self._outside)
 
     async def remove(self, deployment: str) -> None:
         """Removes the network of a deployment. Raises NetworkError if a container is on it."""
         await self._runner.remove_network(_name(deployment))
+        self.unlike.discard(deployment)
 
     async def remove_others(self, deployments: Collection[str]) -> None:
         """Removes the networks of all deployments but these. Raises NetworkError."""

@@ -26,7 +26,7 @@ class MemoryNetworks:
     def __contains__(self, name: str) -> bool:
         return name in self._networks
 
-    def create(self, name: str, labels: Mapping[str, str]) -> Network:
+    def create(self, name: str, labels: Mapping[str, str], *, outside: bool) -> Network:
         """Implements Runner.create_network.
 
         Raises NetworkError if the name is in use, or the test refuses networks.
@@ -34,7 +34,9 @@ class MemoryNetworks:
         if self.refusal is not None or name in self._networks:
             raise NetworkError(self.refusal or f"the network name {name} is in use")
         subnet = f"10.89.{next(self._subnets) % 256}.0/24"
-        self._networks[name] = Network(name=name, labels=dict(labels), subnet=subnet)
+        self._networks[name] = Network(
+            name=name, labels=dict(labels), subnet=subnet, outside=outside
+        )
         return self._networks[name]
 
     def remove(self, name: str) -> None:

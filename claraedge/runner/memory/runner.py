@@ -202,7 +202,7 @@ class MemoryRunner(MemoryMachine):
         self._check()
         if outside:
             self.outside.add(name)
-        return self._networks.create(name, labels)
+        return self._networks.create(name, labels, outside=outside)
 
     async def remove_network(self, name: str) -> None:
         self._check()

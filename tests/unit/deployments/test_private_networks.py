@@ -348,3 +348,26 @@ async def test_a_network_deleted_before_the_daemon_died_ends_its_master_with_gra
     async with deployment_rig(tmp_path, runner, settings=ROS) as rig:
         await until_gone(rig)
         assert runner.stops
+
+
+async def test_another_setting_of_what_networks_reach_is_reported(
+    tmp_path: Path, runner: MemoryRunner
+) -> None:
+    async with deployment_rig(tmp_path, runner, packages=[PACKAGE]) as rig:
+        await create(rig)
+        await rig.deploy("one", PACKAGE, networks=("lab",))
+        await rig.until_phase("one", DeploymentPhase.SUCCEEDED)
+        assert await rig.deployments.warnings() == ()
+    private = DeploymentsSettings(up_seconds=0.1, network="private")
+    async with deployment_rig(tmp_path, runner, packages=[PACKAGE], settings=private) as rig:
+        await rig.until("one", lambda v: v.status is DeploymentStatus.RUNNING)
+        ours, shared = await rig.deployments.warnings()
+        assert "deployments one, which were created with another value" in ours
+        assert "networks lab, which" in shared
+        await rig.deployments.undeploy("one")
+        await rig.until_phase("one", DeploymentPhase.STOPPED)
+        await rig.site.private_networks.delete("lab")
+        await until_gone(rig)
+        await rig.deploy("one", PACKAGE)
+        await rig.until_phase("one", DeploymentPhase.SUCCEEDED)
+        assert await rig.deployments.warnings() == ()

@@ -95,11 +95,11 @@ def test_an_address_has_one_hardware_address_that_no_maker_gave() -> None:
 def test_networks_are_read_with_and_without_labels_and_subnets() -> None:
     found = read_networks(
         b'[{"name":"a","labels":{"x":"y"},"subnets":[{"subnet":"fd00::/64"},{"subnet":"10.1.0.0/24"}]}'
-        b',{"name":"b"}]'
+        b',{"name":"b","internal":true}]'
     )
-    assert [(n.name, dict(n.labels), n.subnet) for n in found] == [
-        ("a", {"x": "y"}, "10.1.0.0/24"),
-        ("b", {}, None),
+    assert [(n.name, dict(n.labels), n.subnet, n.outside) for n in found] == [
+        ("a", {"x": "y"}, "10.1.0.0/24", True),
+        ("b", {}, None, False),
     ]
     assert read_networks(b"null\n") == []
     with pytest.raises(RunnerUnavailableError):

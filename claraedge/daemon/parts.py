@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Mapping
 from functools import partial
 from typing import Any
 
@@ -51,7 +51,7 @@ from claraedge.packages.ids import new_kind_id
 from claraedge.packages.packages import Packages
 from claraedge.payloads.payloads import Payloads
 from claraedge.payloads.tree import PayloadTree
-from claraedge.pipelines.model import Pipeline
+from claraedge.pipelines.model import Pipeline, decode
 from claraedge.pipelines.requests import Profile
 from claraedge.pipelines.tmpfs import TmpfsRule
 from claraedge.registry.folder import PipelineFolder
@@ -128,8 +128,6 @@ class Parts:
             suspects=suspects,
         )
         self.allocations = Allocations(lambda: self.engine.wake())
-        self.services = self._services()
-
         self.packages = Packages(
             database, clock, new_kind_id, in_use=deployment_records.live_of_package
         )
@@ -157,6 +155,7 @@ class Parts:
             self.networks,
             on_left=lambda: self.deployments.expect_orphans(),
         )
+        self.services = self._services()
         trust = ClockTrust(database, clock)
         roots = Roots(database, config)
         self.expiry = Expiry(database, roots, config.outbox, clock, trust)
@@ -289,6 +288,7 @@ class Parts:
             base.runner,
             self.images,
             self.models,
+            self.deployments.serving,
             base.clock,
             new_id,
             state=config.state_dir,
@@ -371,6 +371,7 @@ class Parts:
         self.delivery.try_again()
 
 
-def _running(tx: Transaction) -> list[str]:
-    """Returns the ids of the jobs that were running when the daemon ended."""
-    return [row["id"] for row in tx.rows("started_jobs") if row["state"] == JobState.RUNNING]
+def _running(tx: Transaction) -> Mapping[str, Pipeline]:
+    """Returns the jobs that were running when the daemon ended: id -> pipeline."""
+    rows = [row for row in tx.rows("started_jobs") if row["state"] == JobState.RUNNING]
+    return {row["id"]: decode(row["snapshot"]) for row in rows}

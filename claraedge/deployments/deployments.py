@@ -35,6 +35,7 @@ from claraedge.deployments.networks.model import PrivateNetwork
 from claraedge.deployments.planning import changed, make_plan
 from claraedge.deployments.running.live import LiveDeployment
 from claraedge.deployments.running.site import Site
+from claraedge.deployments.serving import ServingDeployments
 from claraedge.errors import (
     DeploymentNotReadyError,
     InvalidDeploymentError,
@@ -91,6 +92,14 @@ class Deployments(DeploymentLives):
         self._find_package = find_package
         self._facts = facts
         self._new_id = new_id
+        self.serving = ServingDeployments(
+            site.database,
+            site.workshop.runner,
+            site.job_uses,
+            lambda: self._live,
+            site.allocations.waits_for,
+        )
+        """What jobs use of them."""
 
     # --- for clients ---------------------------------------------------------------------------
 
@@ -200,7 +209,8 @@ class Deployments(DeploymentLives):
     async def undeploy(self, text: str) -> DeploymentView:
         """Records that a deployment is to end, and begins to end it.
 
-        Raises DeploymentNotFoundError, and DeploymentInUseError if others depend on it.
+        Raises DeploymentNotFoundError, and DeploymentInUseError if others depend on it or running
+        jobs use it.
         """
         now = self._site.clock.now()
 
@@ -210,6 +220,8 @@ class Deployments(DeploymentLives):
             return records.get(tx, deployment.id)
 
         async def begin() -> Deployment:
+            found = await self._site.database.read(lambda tx: records.find(tx, text))
+            self._site.job_uses.refuse_end(found)
             deployment = await self._site.database.write(work)
             live = self._live.get(deployment.id)
             if live is not None and not deployment.wanted:

@@ -100,9 +100,9 @@ class DeploymentNotReadyError(ClaraedgeError):
 
 
 class DeploymentInUseError(ClaraedgeError):
-    """Other deployments depend on this one.
+    """Other deployments depend on this one, or running jobs use it as a service.
 
-    To do: end the deployments that the message names first.
+    To do: end the deployments that the message names first, or wait for the end of the jobs.
     """
 
     name = "deployment-in-use"

@@ -110,10 +110,17 @@ class VolumeConnection(DefinitionPart, frozen=True, kw_only=True):
 
 
 class Service(DefinitionPart, frozen=True, kw_only=True):
-    """A container that runs alongside the operators that name it, and is shared by jobs."""
+    """A container that runs alongside the operators that name it, and is shared by jobs; or a
+    deployment, which runs whether or not jobs use it.
+    """
 
     name: str
-    container: ContainerDefinition
+    container: ContainerDefinition | None = None
+    """None: it is a deployment."""
+    deployment: str = ""
+    """Name or id of a deployment of this device that is used in place of a container."""
+    component: str = ""
+    """The component of that deployment; empty: the only one."""
     description: str = ""
     variables: Mapping[str, str] = {}
     requests: Requests = Requests()
@@ -123,11 +130,17 @@ class Service(DefinitionPart, frozen=True, kw_only=True):
     """The id of the only pipeline whose jobs share it; empty: all that name it share it."""
 
     @property
+    def own_container(self) -> ContainerDefinition:
+        """The container of a service that is no deployment."""
+        assert self.container is not None, "it is a deployment"
+        return self.container
+
+    @property
     def identity(self) -> tuple[str, tuple[str, ...]]:
-        """What identifies a service: two with equal values are the same (Clara 0.7.4: image, tag
-        and command).
+        """What identifies a service with a container: two with equal values are the same (Clara
+        0.7.4: image, tag and command).
         """
-        return (self.container.reference, self.container.command)
+        return (self.own_container.reference, self.own_container.command)
 
 
 class Retry(DefinitionPart, frozen=True, kw_only=True):

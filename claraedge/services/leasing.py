@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 
 from claraedge.blocking import in_thread
@@ -15,6 +16,7 @@ from claraedge.pipelines.model import Pipeline
 from claraedge.pipelines.tmpfs import TmpfsRule
 from claraedge.services.companion import Companion
 from claraedge.services.companions import Companions
+from claraedge.services.deployed import DeployedServices
 from claraedge.services.inference.composition import Stored, compose
 from claraedge.services.inference.repository import ModelView
 from claraedge.services.model import INFERENCE, Lease, Needs, Peer, needs
@@ -35,6 +37,7 @@ class Leasing:
     def __init__(
         self,
         companions: Companions,
+        deployed: DeployedServices,
         networks: JobNetworks,
         orphans: OrphanRecovery,
         workshop: Workshop,
@@ -57,6 +60,7 @@ class Leasing:
         self.waits: dict[str, str] = {}
         """Job whose request waits -> what it waits for."""
         self._companions = companions
+        self._deployed = deployed
         self._networks = networks
         self._orphan_recovery = orphans
         self._workshop = workshop
@@ -73,8 +77,8 @@ class Leasing:
     async def acquire(self, job: str, pipeline: Pipeline) -> Lease:
         """See `Services.acquire`."""
         wanted = needs(pipeline, self._inference.model_limit)
-        if not wanted.keys:
-            self._companions.came_back(job)
+        if not wanted.keys and not wanted.deployed:
+            self._came_back(job)
             return Lease(job=job)
         had = job in self.leases or job in self._companions.expected
         assert job not in self.waits, "one acquire of a job at a time"
@@ -88,13 +92,18 @@ class Leasing:
         finally:
             del self.waits[job]
         self.leases[job] = lease
-        self._companions.came_back(job)
+        self._came_back(job)
         return lease
+
+    def _came_back(self, job: str) -> None:
+        self._companions.came_back(job)
+        self._deployed.came_back(job)
 
     def let_go(self, job: str) -> None:
         """See `Services.release`."""
         self.leases.pop(job, None)
         self._companions.leave(job)
+        self._deployed.leave(job)
         self._networks.give_back(job)
         self._on_change()
 
@@ -111,6 +120,18 @@ class Leasing:
 
     async def _acquire(self, job: str, pipeline: Pipeline, wanted: Needs, had: bool) -> Lease:
         await self._orphan_recovery.take_up()
+        # First, while the job occupies nothing that a deployment may wait for.
+        note = partial(self.waits.__setitem__, job)
+        deployed = await self._deployed.up(job, wanted.deployed, note)
+        lease = Lease(job=job)
+        if wanted.keys:
+            lease = await self._companions_for(job, pipeline, wanted, had)
+        peers = await self._deployed.connect(job, deployed, note)
+        return replace(lease, peers={**lease.peers, **peers})
+
+    async def _companions_for(
+        self, job: str, pipeline: Pipeline, wanted: Needs, had: bool
+    ) -> Lease:
         await self._view.sync()
         if wanted.models:
             await self._served.ready()
@@ -140,7 +161,7 @@ class Leasing:
             triton=places.get(INFERENCE),
             triton_ports=(self._inference.http_port, self._inference.grpc_port),
             notes=tuple(note for _, notes in used.values() for note in notes),
-            peers={recipe.key: _peer(recipe, places[recipe.key]) for recipe in recipes},
+            peers={r.key: _peer(r, network.name, places[r.key]) for r in recipes},
         )
 
     async def _load(self, job: str, names: Sequence[str], server: Companion) -> None:
@@ -153,7 +174,9 @@ class Leasing:
         gpus = await in_thread(self._gpus)
         recipes = []
         for key, service in wanted.services.items():
-            image = await self._images.ensure(service.container.reference, pipeline.pull_secrets)
+            image = await self._images.ensure(
+                service.own_container.reference, pipeline.pull_secrets
+            )
             recipes.append(
                 of_service(
                     key,
@@ -180,9 +203,10 @@ class Leasing:
         return recipes
 
 
-def _peer(recipe: Recipe, host: str) -> Peer:
+def _peer(recipe: Recipe, network: str, host: str) -> Peer:
     return Peer(
         host=host,
+        network=network,
         port=recipe.first_port,
         folders={m.target: m.source for m in recipe.spec.mounts if not m.read_only},
     )

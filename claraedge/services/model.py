@@ -34,23 +34,27 @@ class Needs:
     """The services and models that must run before a pipeline's first operator."""
 
     services: Mapping[str, Service]
-    """Key -> its first definition in the pipeline."""
+    """Key -> its first definition in the pipeline; without those that are deployments."""
+    deployed: Mapping[str, Service]
+    """The same for those that are deployments."""
     models: tuple[str, ...]
     """Names without duplicates, in the order of the pipeline."""
 
     @property
     def keys(self) -> tuple[str, ...]:
-        """Keys of all that must run, in a fixed order."""
+        """Keys of all companions that must run, in a fixed order."""
         return tuple(sorted((*self.services, *([INFERENCE] if self.models else []))))
 
 
 def key(service: Service) -> str:
     """Returns the key of a service; services with equal keys share one container.
 
-    It covers image, tag and command (as in Clara), what a running container cannot be given any
-    more (folders and GPUs), and, if it has folders, the pipeline. Name and variables are not part
-    of it.
+    That of a deployment is its name and that of its component. Otherwise it covers image, tag and
+    command (as in Clara), what a running container cannot be given any more (folders and GPUs),
+    and, if it has folders, the pipeline. Name and variables are not part of it.
     """
+    if service.deployment:
+        return f"{service.deployment}/{service.component}"
     folders = sorted({volume.path for volume in service.volumes})
     content = msgspec.json.encode([*service.identity, folders, gpus_of(service), service.owner])
     return hashlib.sha256(content).hexdigest()[:16]
@@ -69,6 +73,11 @@ def uses_services(pipeline: Pipeline) -> bool:
     return any(o.services or o.models for o in pipeline.operators)
 
 
+def deployments_of(pipeline: Pipeline) -> frozenset[str]:
+    """Returns the names or ids of the deployments that jobs of the pipeline use."""
+    return frozenset(s.deployment for o in pipeline.operators for s in o.services if s.deployment)
+
+
 def needs(pipeline: Pipeline, model_limit: int) -> Needs:
     """Returns the needs of a pipeline.
 
@@ -76,10 +85,11 @@ def needs(pipeline: Pipeline, model_limit: int) -> Needs:
     names more services than a network has addresses for.
     """
     services: dict[str, Service] = {}
+    deployed: dict[str, Service] = {}
     models: dict[str, None] = {}
     for operator in pipeline.operators:
         for service in operator.services:
-            services.setdefault(key(service), service)
+            (deployed if service.deployment else services).setdefault(key(service), service)
         models.update(dict.fromkeys(operator.models))
     if len(models) > model_limit:
         raise ModelNotReadyError(
@@ -91,7 +101,7 @@ def needs(pipeline: Pipeline, model_limit: int) -> Needs:
             f"the pipeline's operators need {len(services)} services; at most {_MOST - 1} can share"
             " a network; split the pipeline"
         )
-    return Needs(services=services, models=tuple(models))
+    return Needs(services=services, deployed=deployed, models=tuple(models))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -99,9 +109,13 @@ class Peer:
     """A service, as the operators of one job reach it."""
 
     host: str
+    network: str
+    """The private network on which it has this address."""
     port: int | None
-    """The first port that its image exposes, for connections that name none."""
-    folders: Mapping[str, Path]
+    """The port of connections that name none: the first one that its image exposes, or the only
+    endpoint of a deployment.
+    """
+    folders: Mapping[str, Path] = field(default_factory=dict)
     """Path in the service -> the folder of this machine that is mounted there."""
 
 
@@ -111,7 +125,9 @@ class Lease:
 
     job: str
     network: str | None = None
-    """The job's private network; None: the job needs none."""
+    """The job's private network with its companions; None: it needs none. It has another one with
+    each deployment.
+    """
     triton: str | None = None
     """Host of the inference server, which has loaded all models of the job; None: not needed."""
     triton_ports: tuple[int, int] = (TRITON_HTTP_PORT, TRITON_GRPC_PORT)
@@ -120,10 +136,15 @@ class Lease:
     """Messages to add to the job."""
     peers: Mapping[str, Peer] = field(default_factory=dict)
 
+    @property
+    def empty(self) -> bool:
+        """Whether the job needs no service and no model."""
+        return self.network is None and not self.peers
+
     def networks(self, operator: Operator) -> dict[str, str]:
         """Returns `ContainerSpec.networks` of the operator; none if it uses no service."""
-        uses = bool(operator.services or operator.models)
-        return {self.network: ""} if self.network is not None and uses else {}
+        found = {self.peers[key(service)].network: "" for service in operator.services}
+        return {**found, self.network: ""} if self.network and operator.models else found
 
     def connections(self, operator: Operator) -> dict[str, str]:
         """Returns, per connection of the operator, `host:port` or a path in its container."""

@@ -50,15 +50,13 @@ class JobNetworks:
     async def acquire(self, job: str, keys: tuple[str, ...]) -> JobNetwork:
         """Returns the network of a job with these services: its own, a free one, or a new one.
 
-        Raises NetworkError. After any failure, `give_back` releases what was created.
+        Raises NetworkError, and RunnerUnavailableError. After any failure, `give_back` releases
+        what was created.
         """
         mine = [n for n in self._all.values() if n.job == job and n.keys == keys and n.subnet]
-        free = [
-            n
-            for n in self._all.values()
-            if n.job is None and n.keys == keys and n.subnet and not n.draining
-        ]
-        for network in (*mine, *free):
+        if not mine:
+            await self._forget_removed(keys)
+        for network in (*mine, *self._free(keys)):
             network.job = job
             return network
         name = f"claraedge-{self._new_id()}"
@@ -66,6 +64,23 @@ class JobNetworks:
         made = await self._runner.create_network(name, self._labels(keys))
         network.subnet = made.subnet
         return network
+
+    def _free(self, keys: tuple[str, ...]) -> list[JobNetwork]:
+        return [
+            n
+            for n in self._all.values()
+            if n.job is None and n.keys == keys and n.subnet and not n.draining
+        ]
+
+    async def _forget_removed(self, keys: tuple[str, ...]) -> None:
+        """Forgets free networks that somebody else has removed from Podman."""
+        free = self._free(keys)
+        if free:
+            found = await self._runner.networks({LABEL_INSTANCE: self._instance})
+            present = {network.name for network in found}
+            for network in free:
+                if network.name not in present and network.job is None:
+                    self._all.pop(network.name, None)
 
     def give_back(self, job: str) -> None:
         """Ends the job's use of its network."""

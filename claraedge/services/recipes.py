@@ -49,15 +49,15 @@ def of_service(
         if connection.port is None and not image.ports:
             raise ServiceError(
                 f"the connection {connection.name} of the service {service.name} has no `port:`,"
-                f" and the image {service.container.reference} exposes none; write the port that"
-                " the service listens on"
+                f" and the image {service.own_container.reference} exposes none; write the port"
+                " that the service listens on"
             )
     paths = {volume.path for volume in service.volumes}
     folders = {path: shared_folder(volumes, key, path) for path in sorted(paths)}
     variables = service_environment(
         service, data_path=COMMON, connections={v.name: v.path for v in service.volumes}
     )
-    container = service.container
+    container = service.own_container
     limit = service.requests.memory or None
     room = tmpfs.of(container, limit)
     return Recipe(

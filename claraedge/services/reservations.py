@@ -50,7 +50,8 @@ class ReservationRules:
         found: dict[str, CompanionReservation] = {}
         for operator in pipeline.operators:
             for service in operator.services:
-                found.setdefault(key(service), self.of_service(service))
+                if not service.deployment:  # it reserves for itself, whether or not jobs use it
+                    found.setdefault(key(service), self.of_service(service))
             if operator.models:
                 found[INFERENCE] = self.of_inference()
         return found

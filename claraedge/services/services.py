@@ -16,6 +16,7 @@ from pathlib import Path
 
 from claraedge.clock import Clock
 from claraedge.config import InferenceSettings, ServicesSettings
+from claraedge.deployments.serving import ServingDeployments
 from claraedge.errors import (
     ClaraedgeError,
     RunnerUnavailableError,
@@ -29,10 +30,11 @@ from claraedge.pipelines.tmpfs import TmpfsRule
 from claraedge.runner.protocol import Runner
 from claraedge.services.companion import SERVICES, Companion
 from claraedge.services.companions import Companions
+from claraedge.services.deployed import DeployedServices
 from claraedge.services.inference.repository import ModelView, present
 from claraedge.services.inference.server import LoadedModels
 from claraedge.services.leasing import Leasing
-from claraedge.services.model import CompanionUsage, Lease
+from claraedge.services.model import CompanionUsage, Lease, deployments_of
 from claraedge.services.networks import JobNetworks
 from claraedge.services.orphans import OrphanRecovery
 from claraedge.services.reservations import CompanionReservation, ReservationRules
@@ -73,6 +75,7 @@ class Services:
         runner: Runner,
         images: Images,
         models: Models,
+        deployments: ServingDeployments,
         clock: Clock,
         new_id: NewId,
         *,
@@ -93,6 +96,8 @@ class Services:
         self._on_lost = on_lost
         self._on_freed = on_freed
         self._settings = settings
+        self._deployments = deployments
+        deployments.listen(self._deployments_changed)
         self._view = ModelView(models, folder / "common" / "models", folder, new_id)
         served = folder / "inference"
         self._served = ModelView(models, served / "models", served, new_id)
@@ -136,6 +141,9 @@ class Services:
         )
         self._leasing = Leasing(
             self._companions,
+            DeployedServices(
+                deployments, self._networks, settings.services.start_seconds, self._lost_deployment
+            ),
             self._networks,
             self._orphan_recovery,
             self._workshop,
@@ -158,13 +166,16 @@ class Services:
 
     # --- for the engine ------------------------------------------------------------------------
 
-    async def prepare(self, running: Collection[str]) -> None:
+    async def prepare(self, running: Mapping[str, Pipeline]) -> None:
         """Adopts running containers at start, and removes orphans.
 
-        `running`: jobs that ran when the daemon ended; what they use is kept until each of them
-        calls `acquire` or `release`. If Podman does not answer, `run` and `acquire` retry.
+        `running`: the jobs that ran when the daemon ended, with their pipelines; what they use is
+        kept until each of them calls `acquire` or `release`. If Podman does not answer, `run` and
+        `acquire` retry.
         """
         self._companions.expected = set(running)
+        uses = {job: deployments_of(pipeline) for job, pipeline in running.items()}
+        self._deployments.expect({job: names for job, names in uses.items() if names})
         try:
             await self._orphan_recovery.take_up()
         except RunnerUnavailableError as error:
@@ -239,6 +250,13 @@ class Services:
         """Returns what all of these containers occupy now."""
         return self._companions.usage()
 
+    def awaited(self, pipeline: Pipeline) -> Mapping[str, str]:
+        """Returns the deployments that a job of the pipeline waits for before it begins, so that it
+        occupies nothing meanwhile: name or id -> what it waits for, as text.
+        """
+        texts = {name: self._deployments.awaited(name) for name in deployments_of(pipeline)}
+        return {name: text for name, text in sorted(texts.items()) if text is not None}
+
     def waits_for(self, job: str) -> str | None:
         """Returns what `acquire` of a job waits for now, as text; None: nothing."""
         return self._leasing.waits.get(job)
@@ -249,6 +267,7 @@ class Services:
         An operator that failed may have failed because of that.
         """
         found = [c.reason for c in self._companions.living if job in c.users and c.reason]
+        found += [text] if (text := self._deployments.trouble(job)) else []
         return "; ".join(found) or None
 
     def count(self) -> int:
@@ -264,7 +283,7 @@ class Services:
 
     async def _tidied(self) -> bool:
         """Does the outstanding work; returns whether nothing is left to do."""
-        runs = self._companions.runs
+        runs = self._runs
         try:
             await self._orphan_recovery.take_up()
             await self._orphan_recovery.remove_orphans()
@@ -299,6 +318,18 @@ class Services:
     def _changed(self) -> None:
         self._wake.set()
         self._on_freed()
+
+    def _runs(self, key: str) -> bool:
+        return self._companions.runs(key) or self._deployments.has(key)
+
+    def _deployments_changed(self) -> None:
+        if self._networks.unused:  # their deployment may have ended
+            self._wake.set()
+        self._on_freed()
+
+    def _lost_deployment(self, job: str, reason: str) -> None:
+        if job in self._leasing.leases:
+            self._on_lost(job, reason)
 
     def _lost(self, companion: Companion, error: ClaraedgeError) -> None:
         for job in companion.users & self._leasing.leases.keys():

@@ -22,10 +22,12 @@ from claraedge.deployments.deployments import Deployments, DeploymentView
 from claraedge.deployments.model import DeploymentPhase, DeploymentRequest, DeviceFacts
 from claraedge.deployments.networks.live import NetworkSite
 from claraedge.deployments.networks.networks import MASTERS, PrivateNetworks
+from claraedge.deployments.running.job_uses import JobUses
 from claraedge.deployments.running.kind import DEPLOYMENTS
 from claraedge.deployments.running.networks import DeploymentNetworks
 from claraedge.deployments.running.site import Site
 from claraedge.deployments.running.volumes import DeploymentVolumes
+from claraedge.deployments.serving import ServingDeployments
 from claraedge.errors import PackageNotFoundError
 from claraedge.ids import new_id
 from claraedge.images.images import Images
@@ -112,6 +114,11 @@ def component(
 
 def executable(name: str = "run", image: str = "serve:1", **more: object) -> Executable:
     return Executable(id=new_kind_id("exec"), name=name, image=image, **more)  # type: ignore[arg-type]
+
+
+def no_deployments(database: Database, runner: Runner) -> ServingDeployments:
+    """What jobs use of deployments on a device that has none."""
+    return ServingDeployments(database, runner, JobUses(), dict, lambda _deployment: None)
 
 
 def _add(tx: Transaction, packages: Sequence[Package]) -> None:

@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
 from claraedge.clock import SystemClock
+from claraedge.deployments.serving import ServingDeployments
 from claraedge.ids import new_id
 from claraedge.images.applications import Applications
 from claraedge.images.images import Images
@@ -35,6 +36,7 @@ from claraedge.services.services import CompanionSettings, Services
 from claraedge.store.database import Database
 from claraedge.supervised.allocations import Allocations
 from claraedge.suspects import UNRECORDED
+from tests.rig.deployments import no_deployments
 from tests.rig.device import Device
 from tests.rig.waiting import DEADLINE, eventually
 
@@ -117,9 +119,16 @@ class EngineRig:
 
 @asynccontextmanager
 async def engine_rig(
-    device: Device, *, run: bool = True, observer: JobObserver | None = None
+    device: Device,
+    *,
+    run: bool = True,
+    observer: JobObserver | None = None,
+    deployments: ServingDeployments | None = None,
 ) -> AsyncIterator[EngineRig]:
-    """Opens the state and runs the engine; at exit containers keep running, as after a kill."""
+    """Opens the state and runs the engine; at exit containers keep running, as after a kill.
+
+    `deployments`: those that jobs may use; None: there are none.
+    """
     clock = SystemClock()
     stopped: list[str] = []
     async with Database(device.state / "claraedge.db") as database:
@@ -138,6 +147,7 @@ async def engine_rig(
             device.runner,
             images,
             models,
+            deployments or no_deployments(database, device.runner),
             clock,
             new_id,
             state=device.state,
@@ -203,7 +213,7 @@ async def engine_rig(
         pipelines = Pipelines(
             database, clock, new_id, lambda: Totals(cores=64, memory=1 << 20, gpus=8)
         )
-        await services.prepare([])
+        await services.prepare({})
         await engine.prepare()
         parts = (services.run(), engine.run()) if run else ()
         running = [asyncio.create_task(part) for part in parts]

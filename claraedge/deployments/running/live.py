@@ -53,7 +53,7 @@ class LiveDeployment:
         """What it waits for now, as text; empty: nothing."""
         self.addresses: Mapping[str, str] = {}
         """Id of a component -> its address on the network of the deployment."""
-        self.recorded = Recorded(deployment, site.database, site.clock)
+        self.recorded = Recorded(deployment, site.database, site.clock, site.job_uses.changed)
         self.containers = DeploymentContainers(site, self.recorded)
         self._site = site
         self._changed = asyncio.Event()
@@ -97,7 +97,7 @@ class LiveDeployment:
         Call it once, before `run`. A deployment that has not started yet begins again.
         """
         self.containers.adopt(present)
-        if not self.deployment.wanted or not self._has_started:
+        if not self.deployment.wanted or not self.has_started:
             return
         gpus = [
             gpu
@@ -124,7 +124,7 @@ class LiveDeployment:
     async def _until_unwanted(self) -> bool:
         """Provisions and updates; returns False if it has failed to start, and has ended."""
         try:
-            await self._while_wanted(self._resume() if self._has_started else self._provision())
+            await self._while_wanted(self._resume() if self.has_started else self._provision())
         except ClaraedgeError as error:
             extra = {"deployment": self.id, "reason": str(error)}
             _log.error("deployment failed to start", extra=extra)
@@ -146,7 +146,8 @@ class LiveDeployment:
     # --- provisioning --------------------------------------------------------------------------
 
     @property
-    def _has_started(self) -> bool:
+    def has_started(self) -> bool:
+        """Whether all of its executables were up once; what ends is started again by its rule."""
         return self.deployment.phase.started or self.deployment.update is not None
 
     async def _provision(self) -> None:

@@ -26,11 +26,29 @@ _log = logging.getLogger(__name__)
 class Recorded:
     """A deployment that has not ended, as it is recorded."""
 
-    def __init__(self, deployment: Deployment, database: Database, clock: Clock) -> None:
-        self.deployment = deployment
+    def __init__(
+        self,
+        deployment: Deployment,
+        database: Database,
+        clock: Clock,
+        on_change: Callable[[Deployment], None],
+    ) -> None:
+        """`on_change` is called after each change, with the changed deployment."""
+        self._deployment = deployment
+        self._on_change = on_change
         self._database = database
         self._clock = clock
         self._writes: set[asyncio.Task[None]] = set()
+
+    @property
+    def deployment(self) -> Deployment:
+        """The deployment as it is recorded."""
+        return self._deployment
+
+    @deployment.setter
+    def deployment(self, changed: Deployment) -> None:
+        self._deployment = changed
+        self._on_change(changed)
 
     def of(self, executable: str) -> ExecutableRecord:
         """Returns the record of an executable."""

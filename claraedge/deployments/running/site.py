@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from claraedge.clock import Clock
 from claraedge.config import DeploymentsSettings
 from claraedge.deployments.networks.networks import PrivateNetworks
+from claraedge.deployments.running.job_uses import JobUses
 from claraedge.deployments.running.networks import DeploymentNetworks
 from claraedge.deployments.running.sidecars import Sidecars
 from claraedge.deployments.running.volumes import DeploymentVolumes
@@ -49,3 +50,4 @@ class Site:
     probing: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(_PROBES))
     """Limits how many liveness probes run at the same time."""
     counted: RestartCount = field(default_factory=RestartCount)
+    job_uses: JobUses = field(default_factory=JobUses)

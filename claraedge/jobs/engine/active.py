@@ -138,7 +138,7 @@ class ActiveJob:
     @property
     def began(self) -> bool:
         """Whether its turn has come: an operator ran or runs, or its services are acquired."""
-        served = self.service_lease is not None and self.service_lease.network is not None
+        served = self.service_lease is not None and not self.service_lease.empty
         return (
             self.taken
             or bool(self.running)

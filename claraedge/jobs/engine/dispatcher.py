@@ -169,12 +169,13 @@ class Dispatcher:
                 self._context.active[job] = active
                 await self._termination.decide(active, JobStatus.FAULTED, too_large)
                 continue
-            lane = active.lane(pulled)
+            awaited = self._context.machine.services.awaited(active.pipeline)
+            lane = active.lane(pulled)._replace(deployment=next(iter(awaited), ""))
             if self._queue.move(job, lane):
                 self._context.wake.set()  # another one is at the head where it was
             urgent = active.job.priority is Priority.IMMEDIATE
             near = self._queue.decoded(job) is active
-            if near and (urgent or crowds[lane] < queue.CROWD):
+            if near and not awaited and (urgent or crowds[lane] < queue.CROWD):
                 found += active.candidates()
         return found
 

@@ -160,6 +160,9 @@ class Engine:
             return {}
         if active.service_task is not None:
             return {waits.WHOLE: self._machine.services.waits_for(job) or "its services"}
+        awaited = self._machine.services.awaited(active.pipeline) if job in self._queue else {}
+        if awaited:
+            return {waits.WHOLE: "; ".join(awaited.values())}
         return {
             **waits.delayed(active),
             **waits.pulling(active),

@@ -36,6 +36,8 @@ class QueueLane(NamedTuple):
     """The image that is being pulled for one of its operators; "": none."""
     values: bool = False
     """Whether they reserve shared memory for values."""
+    deployment: str = ""
+    """The deployment that they use and that is not up yet; "": none."""
 
 
 #: The lane of a job that was not considered yet.

@@ -156,14 +156,15 @@ class Fields:
                 found.append(item)
         return tuple(found)
 
-    def integer(self, name: str, unit: str) -> int | None:
+    def integer(self, name: str, unit: str, *, least: int | None = None) -> int | None:
         """Returns a whole number within the bounds that its property declares; None: unknown or
-        wrong.
+        wrong. `least`: a larger lower bound.
         """
         node = self.scalar(name)
         if node is None or node.unresolved:
             return None
         smallest, largest = bounds(self.kind, name)
+        smallest = smallest if least is None else least
         right = f"write a whole number of {unit} from {smallest} to {largest}"
         if _INTEGER.fullmatch(node.text) is None:
             self._report.error(

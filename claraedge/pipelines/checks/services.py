@@ -1,10 +1,12 @@
-"""Checks `services:` of an operator: containers that run alongside it, and connections to them.
-Pure.
+"""Checks `services:` of an operator: containers that run alongside it, or deployments, and
+connections to them. Pure.
 
 Source: Clara 0.7.4, service and connections (deprecated there since 0.7.1).
 """
 
 from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
 
 from claraedge.pipelines.checks.containers import (
     is_variable,
@@ -18,6 +20,7 @@ from claraedge.pipelines.checks.fields import Fields
 from claraedge.pipelines.checks.imports import Imports
 from claraedge.pipelines.model import ContainerDefinition, HttpConnection, Service, VolumeConnection
 from claraedge.pipelines.syntax.grammar import (
+    FIRST_PORT,
     ConnectionsObject,
     HttpConnectionEntry,
     ServiceEntry,
@@ -40,15 +43,23 @@ def read_services(
             continue
         fields = Fields(whole.node, "a service", ServiceEntry, report)
         name = fields.name("name", "a service", required="add `name:`")
-        container, inner = read_container(fields, "a service", report)
+        deployed = fields.has("deployment")
+        container: ContainerDefinition | None = None
+        inner: Mapping[str, str] = {}
+        if deployed:
+            _refuse_with_deployment(fields, ("container", "requests", "variables"), report)
+        else:
+            container, inner = _own_container(fields, report)
         variables = {**inner, **read_variables(fields, report)}
         if name is not None:
             _unique(name, fields, seen, "two services of the operator are named", report)
-        http, volumes = _connections(fields, connections, report)
+        http, volumes = _connections(fields, connections, report, deployed=deployed)
         services.append(
             Service(
                 name=name.text if name is not None else "",
-                container=container or ContainerDefinition(image=""),
+                container=container,
+                deployment=_name_of_other(fields, "deployment", report) if deployed else "",
+                component=_name_of_other(fields, "component", report) if deployed else "",
                 description=fields.text("description"),
                 variables=variables,
                 requests=read_requests(fields, device, report),
@@ -59,18 +70,63 @@ def read_services(
     return tuple(services)
 
 
+def _own_container(
+    service: Fields, report: Report
+) -> tuple[ContainerDefinition, Mapping[str, str]]:
+    if service.has("component"):
+        report.error(
+            "missing-property",
+            service.key("component"),
+            "`component` is written without `deployment`",
+            "add `deployment:` with the name of a deployment, or remove `component:`",
+        )
+    container, variables = read_container(service, "a service", report)
+    return container or ContainerDefinition(image=""), variables
+
+
+def _refuse_with_deployment(fields: Fields, names: Iterable[str], report: Report) -> None:
+    """Reports each of these properties that is written: a deployment has its own, or none."""
+    for name in names:
+        if fields.has(name):
+            report.error(
+                "not-with-deployment",
+                fields.key(name),
+                f"`{name}` is written in a service that is a deployment, which has its own"
+                " containers, requests, variables and volumes",
+                f"remove `{name}:`, or remove `deployment:` and write a `container:`",
+            )
+
+
+def _name_of_other(service: Fields, name: str, report: Report) -> str:
+    """Returns the name of a deployment or of a component; empty where there is none."""
+    value = service.scalar(name)
+    if value is None:
+        return ""
+    text = value.text
+    if not value.unresolved and ("/" in text or not text.isprintable() or text != text.strip()):
+        report.error(
+            "invalid-name",
+            value,
+            f"{shown(text)} is no name for a {name}",
+            "write a name or an id that `claraedge list deployments` shows",
+        )
+    return text
+
+
 def _connections(
-    service: Fields, names: dict[str, Location], report: Report
+    service: Fields, names: dict[str, Location], report: Report, *, deployed: bool
 ) -> tuple[tuple[HttpConnection, ...], tuple[VolumeConnection, ...]]:
     node = service.object("connections", "`connections: {http: [{name: NAME}]}`")
     if node is None:
         return (), ()
     fields = Fields(node, "connections", ConnectionsObject, report)
+    if deployed:
+        _refuse_with_deployment(fields, ("volume", "file"), report)
     http = []
     for entry in fields.objects("http", "`- name: VARIABLE`"):
         each = Fields(entry, "a connection", HttpConnectionEntry, report)
         name = _variable(each, service, names, report)
-        port = each.integer("port", "port numbers")
+        port = each.integer("port", "port numbers", least=1 if deployed else FIRST_PORT)
         if name is not None:
             http.append(HttpConnection(name=name.text, port=port))
     volumes = []

@@ -111,7 +111,9 @@ def _service(service: Service) -> dict[str, Plain]:
         {
             "name": service.name,
             "description": service.description,
-            "container": _container(service.container),
+            "container": None if service.container is None else _container(service.container),
+            "deployment": service.deployment or None,
+            "component": service.component or None,
             "requests": _requests(service.requests),
             "variables": dict(service.variables),
             "connections": _written(

@@ -15,6 +15,7 @@ import msgspec
 
 from claraedge.pipelines.fastio import PRIMITIVES
 from claraedge.pipelines.syntax.grammar import (
+    FIRST_PORT,
     PLACEHOLDER,
     OperatorDocument,
     OperatorEntry,
@@ -52,11 +53,12 @@ def schema() -> Schema:
     """
     _, parts = msgspec.json.schema_components(_DOCUMENTS, ref_template=_REF + "{name}")
     definitions = {name: _object(part) for name, part in sorted(parts.items())}
-    for name in ("OperatorEntry", "ServiceEntry"):
-        definitions[name] |= {
-            "if": {"required": ["import"]},
-            "else": {"required": ["name", "container"]},
-        }
+    own: Schema = {"required": ["name", "container"]}
+    deployed: Schema = {"required": ["name", "deployment"], "properties": {"container": False}}
+    for name, written in (("OperatorEntry", own), ("ServiceEntry", {"oneOf": [own, deployed]})):
+        definitions[name] |= {"if": {"required": ["import"]}, "else": written}
+    for name in ("ServiceEntry", "ServiceDocument"):
+        definitions[name]["allOf"] = [{"if": {"required": ["container"]}, "then": _high_ports()}]
     for name in ("InputEntry", "OutputEntry"):
         definitions[name] |= _typed()
     return {
@@ -95,6 +97,13 @@ def _kind() -> Schema:
             },
         },
     }
+
+
+def _high_ports() -> Schema:
+    """Returns the rule of the ports of a service with a container."""
+    connection = {"properties": {"port": {"minimum": FIRST_PORT}}}
+    http = {"http": {"items": connection}}
+    return {"properties": {"connections": {"properties": http}}}
 
 
 def _any_of(names: set[str]) -> Schema:

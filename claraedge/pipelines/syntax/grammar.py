@@ -18,6 +18,9 @@ API_VERSIONS = ("0.3.0", "0.4.0", "0.5.0", "0.6.0", "0.7.0")
 TYPED_FROM = "0.5.0"
 """From this version on, inputs and outputs have a type, and outputs a name."""
 
+FIRST_PORT = 1024
+"""The lowest port of a service with a container."""
+
 NAME = r"[A-Za-z0-9_-]{1,255}"
 VARIABLE = r"[A-Za-z_.-][A-Za-z0-9_.-]{0,254}"
 TAG = r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}"
@@ -182,7 +185,15 @@ class HttpConnectionEntry(Object):
         str, Meta(description="The operator's variable that holds `host:port` of the service.")
     ]
     port: (
-        Annotated[int, Meta(ge=1024, le=65535, description="The port that the service listens on.")]
+        Annotated[
+            int,
+            Meta(
+                ge=1,
+                le=65535,
+                description="The port that the service listens on: from 1024 on, of a deployment"
+                " any.",
+            ),
+        ]
         | Filled
         | UnsetType
     ) = UNSET
@@ -239,9 +250,25 @@ class RetryObject(Object):
 
 
 class ServiceObject(Described):
-    """A container that runs while the operators run; deprecated in Clara since 0.7.1."""
+    """A container that runs while the operators run; deprecated in Clara since 0.7.1. Or a
+    deployment that runs already (claraedge's own).
+    """
 
     container: ContainerObject | UnsetType = UNSET
+    deployment: (
+        Annotated[
+            str,
+            Meta(
+                description="Name of a deployment of this device, which is used in place of a"
+                " container (claraedge's own)."
+            ),
+        ]
+        | UnsetType
+    ) = UNSET
+    component: (
+        Annotated[str, Meta(description="Its component, where the deployment has several.")]
+        | UnsetType
+    ) = UNSET
     requests: RequestsObject | UnsetType = UNSET
     variables: Variables | UnsetType = UNSET
     connections: ConnectionsObject | UnsetType = UNSET

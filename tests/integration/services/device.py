@@ -43,6 +43,7 @@ from claraedge.runner.service.service import PodmanService
 from claraedge.services.model import Lease
 from claraedge.services.services import CompanionSettings, Services
 from claraedge.store.database import Database
+from tests.rig.deployments import DeploymentRig, no_deployments
 from tests.rig.waiting import eventually
 
 BUSYBOX = "localhost/ce-test/busybox:1"
@@ -129,6 +130,7 @@ async def device(
     instance: str,
     running: tuple[str, ...] = (),
     inference: dict[str, Any] | None = None,
+    deployments: DeploymentRig | None = None,
     **own: Any,
 ) -> AsyncIterator[Device]:
     """Opens it; what runs continues after its end."""
@@ -144,6 +146,7 @@ async def device(
             runner,
             Images(runner),
             models,
+            deployments.deployments.serving if deployments else no_deployments(database, runner),
             clock,
             new_id,
             state=folder,
@@ -161,7 +164,7 @@ async def device(
             on_lost=lambda _job, _reason: None,
             on_freed=lambda: None,
         )
-        await services.prepare(running)
+        await services.prepare(dict.fromkeys(running, pipeline("")))
         part = asyncio.create_task(services.run())
         try:
             yield Device(service, runner, services, models, instance, folder)

@@ -83,7 +83,22 @@ def unique(kind: st.SearchStrategy[str], least: int, most: int) -> st.SearchStra
 
 
 @st.composite
-def services(draw: st.DrawFn) -> Service:
+def deployed_services(draw: st.DrawFn) -> Service:
+    connections = draw(unique(st.from_regex(r"[A-Z_][A-Z0-9_]{0,9}", fullmatch=True), 0, 3))
+    return Service(
+        name=draw(names),
+        deployment=draw(names),
+        component=draw(st.just("") | names),
+        description=draw(texts),
+        http=tuple(
+            HttpConnection(name=n, port=draw(st.none() | st.integers(1, 65535)))
+            for n in connections
+        ),
+    )
+
+
+@st.composite
+def container_services(draw: st.DrawFn) -> Service:
     connections = draw(unique(st.from_regex(r"[A-Z_][A-Z0-9_]{0,9}", fullmatch=True), 1, 3))
     cut = draw(st.integers(0, len(connections)))
     return Service(
@@ -100,6 +115,10 @@ def services(draw: st.DrawFn) -> Service:
             VolumeConnection(name=n, path=f"/volume{i}") for i, n in enumerate(connections[cut:])
         ),
     )
+
+
+def services() -> st.SearchStrategy[Service]:
+    return container_services() | deployed_services()
 
 
 @st.composite

@@ -98,7 +98,7 @@ HEAD = "api-version: 0.4.0\nname: p\n"
         ),
         (
             "name: s\ncontainer: {image: i}\nconnections: {http: [{name: A, port: 80}]}\n",
-            "is not valid under any",
+            "80 is less than the minimum of 1024",
         ),
     ],
 )

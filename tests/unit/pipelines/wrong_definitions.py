@@ -597,6 +597,31 @@ WRONG: dict[str, tuple[str, str]] = {
         connection("      file: [{name: DATA, path: §/proc}]\n"),
         "reserved-path",
     ),
+    # services that are deployments
+    "deployment with what it has itself": (
+        operator(
+            "  services:\n  - {name: s, deployment: d, §container: {image: i},"
+            " §requests: {cpu: 1}, §variables: {§1: x}}\n"
+        ),
+        "not-with-deployment not-with-deployment not-with-deployment invalid-variable",
+    ),
+    "deployment with folders": (
+        operator(
+            "  services:\n  - name: s\n    deployment: §a/b\n    §component: ''\n    connections:\n"
+            "      http: [{name: §1}, {name: B, port: §0}]\n"
+            "      §volume: [{name: A, path: /a}]\n      §file: []\n"
+        ),
+        "invalid-name empty-value invalid-variable out-of-bounds not-with-deployment"
+        " not-with-deployment",
+    ),
+    "component without deployment": (
+        operator("  services: [{name: s, §component: c, container: {image: i}}]\n"),
+        "missing-property",
+    ),
+    "nothing after deployment": (
+        operator("  services: [{name: s, §deployment: }]\n"),
+        "empty-value",
+    ),
     # pull secrets
     "descriptions that are no text": (
         "api-version: 0.4.0\nname: p\ndescription: §[a]\noperators:\n"
@@ -778,6 +803,8 @@ TWINS: dict[str, tuple[tuple[str, str], ...]] = {
     "two connections of one name": (("uri", "uri2"),),
     "connections of two services of one name": (("{http: [{name: URI", "{http: [{name: URI2"),),
     "relative volume": (("path: data", "path: /data/"),),
+    "deployment with what it has itself": (("deployment: d, ", ""), ("{1: x}", "{A: x}")),
+    "component without deployment": ((" component: c,", ""),),
     "pull-secrets are a text": (("ngc-clara", "[ngc-clara, ngc-clara]"),),
     "descriptions that are no text": (("[a]", "'[a]'"), ("{a: b}", "3")),
     "second operator of a name reads the first": (

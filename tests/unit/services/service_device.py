@@ -13,6 +13,7 @@ from typing import Any
 from claraedge.blocking import in_thread
 from claraedge.clock import SystemClock
 from claraedge.config import InferenceSettings, ServicesSettings
+from claraedge.deployments.serving import ServingDeployments
 from claraedge.ids import new_id
 from claraedge.images.images import Images
 from claraedge.models.model import Model, ModelType
@@ -32,6 +33,7 @@ from claraedge.runner.memory import MemoryRunner, write_log
 from claraedge.runner.protocol import LABEL_SERVICES, ContainerSpec
 from claraedge.services.services import CompanionSettings, Services
 from claraedge.store.database import Database
+from tests.rig.deployments import no_deployments
 from tests.rig.models_server import PORT, ModelsServer
 
 VIEWER = "site/viewer:1"
@@ -84,13 +86,19 @@ class ServiceDevice:
 
     @asynccontextmanager
     async def daemon(
-        self, running: tuple[str, ...] = (), inference: dict[str, Any] | None = None, **own: Any
+        self,
+        running: tuple[str, ...] = (),
+        inference: dict[str, Any] | None = None,
+        deployments: ServingDeployments | None = None,
+        pipeline: Pipeline | None = None,
+        **own: Any,
     ) -> AsyncIterator[Services]:
-        """One life of the daemon; containers outlive it."""
+        """One life of the daemon; containers outlive it. `pipeline`: of the `running` jobs."""
         self.services = Services(
             self.runner,
             Images(self.runner),
             self.models,
+            deployments or no_deployments(self.database, self.runner),
             self.clock,
             new_id,
             state=self.state,
@@ -108,7 +116,7 @@ class ServiceDevice:
             on_lost=lambda job, reason: self.lost.append((job, reason)),
             on_freed=lambda: None,
         )
-        await self.services.prepare(running)
+        await self.services.prepare(dict.fromkeys(running, pipeline or using()))
         running_part = asyncio.create_task(self.services.run())
         try:
             yield self.services

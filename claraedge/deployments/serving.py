@@ -9,8 +9,8 @@ from functools import partial
 
 from claraedge.deployments import records
 from claraedge.deployments.access import close_name
+from claraedge.deployments.job_uses import JobUse, JobUses, restarts_of, why_lost
 from claraedge.deployments.model import DeployedComponent, Deployment, DeploymentStatus
-from claraedge.deployments.running.job_uses import JobUse, JobUses, restarts_of, why_lost
 from claraedge.deployments.running.live import LiveDeployment
 from claraedge.deployments.running.recipes import key_of
 from claraedge.errors import DeploymentNotFoundError, RunnerUnavailableError, ServiceError

@@ -19,10 +19,10 @@ from claraedge.bags.storing import BagStore
 from claraedge.clock import Clock, SystemClock
 from claraedge.config import DeploymentsSettings, ImagesSettings
 from claraedge.deployments.deployments import Deployments, DeploymentView
+from claraedge.deployments.job_uses import JobUses
 from claraedge.deployments.model import DeploymentPhase, DeploymentRequest, DeviceFacts
 from claraedge.deployments.networks.live import NetworkSite
 from claraedge.deployments.networks.networks import MASTERS, PrivateNetworks
-from claraedge.deployments.running.job_uses import JobUses
 from claraedge.deployments.running.kind import DEPLOYMENTS
 from claraedge.deployments.running.networks import DeploymentNetworks
 from claraedge.deployments.running.site import Site

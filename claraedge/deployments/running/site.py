@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 
 from claraedge.clock import Clock
 from claraedge.config import DeploymentsSettings
+from claraedge.deployments.job_uses import JobUses
 from claraedge.deployments.networks.networks import PrivateNetworks
-from claraedge.deployments.running.job_uses import JobUses
 from claraedge.deployments.running.networks import DeploymentNetworks
 from claraedge.deployments.running.sidecars import Sidecars
 from claraedge.deployments.running.volumes import DeploymentVolumes

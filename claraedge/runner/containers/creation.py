@@ -13,7 +13,7 @@ import re
 from collections.abc import Mapping
 from pathlib import Path
 
-from claraedge.blocking import to_its_end
+from claraedge.blocking import in_thread, to_its_end
 from claraedge.errors import ClaraedgeError, ContainerError
 from claraedge.runner.containers.devices import DeviceCheck
 from claraedge.runner.containers.inspector import Inspector
@@ -27,6 +27,7 @@ from claraedge.runner.protocol import OUTSIDE, ContainerSpec, Phase
 from claraedge.runner.service.answers import ContainerCreateResponse, decode, refused
 from claraedge.runner.service.http import Response
 from claraedge.runner.service.service import PodmanService
+from claraedge.runner.workarounds import leases
 from claraedge.runner.workarounds.slices import Slices
 
 _log = logging.getLogger(__name__)
@@ -34,10 +35,15 @@ _log = logging.getLogger(__name__)
 #: Timeout in seconds for creating a container, and for the first one of an image that has to be
 #: copied for it.
 _CREATE, _COPY = 60.0, 3600.0
-#: Seconds before a container is created again whose files seem to be missing.
+#: Seconds before a container is created again after a refusal that may not be true.
 _PAUSES = (0.1, 0.4, 1.6)
 #: Refusals of runc, crun and Podman where the files of a container are not mounted.
-_FILES = re.compile("not found|no such file|does not exist|no matching entries", re.IGNORECASE)
+_FILES = "not found|no such file|does not exist|no matching entries"
+#: Refusals of CNI where two containers are connected to a new network at the same time.
+_RACE = "could not set bridge|could not add ip address to"
+#: Refusal of CNI where an address is leased already.
+_LEASED = "requested ip address .* is not available"
+_PASSING = re.compile("|".join((_FILES, _RACE, _LEASED)), re.IGNORECASE)
 
 
 class Creation:
@@ -121,10 +127,12 @@ class Creation:
         try:
             initialised = await self._netns.post(f"/containers/{container}/init")
             for pause in _PAUSES:
-                if initialised.ok or not _FILES.search(initialised.reason):
+                if initialised.ok or not _PASSING.search(initialised.reason):
                     break
                 if not await self._removed(container, spec, initialised):
                     break
+                for network, address in spec.networks.items():
+                    await self._free_address(network, address)
                 await asyncio.sleep(pause)
                 container = await self._posted(spec, request)
                 initialised = await self._netns.post(f"/containers/{container}/init")
@@ -148,7 +156,8 @@ class Creation:
 
         The refusal may not be true: when another process of Podman ends, it may unmount the files
         of a container that is being created (containers/podman#17216), and a program that the image
-        has is "not found". Returns False where Podman does not remove the container.
+        has is "not found"; or the plugins of CNI disturb each other. Returns False where Podman
+        does not remove the container.
         """
         try:
             await self._removal.remove(container)
@@ -156,6 +165,12 @@ class Creation:
             return False
         _log.info("container %s is created again: %s", spec.name, refusal.reason)
         return True
+
+    async def _free_address(self, network: str, address: str) -> None:
+        """Frees an address on a network that is leased to a container which does not exist."""
+        owner = await in_thread(leases.owner, network, address)
+        if owner and await self._inspector.state(owner) is None:
+            await leases.free(owner)
 
     async def _posted(self, spec: ContainerSpec, request: Mapping[str, object]) -> str:
         """Returns the id of a container that is created and not initialised."""

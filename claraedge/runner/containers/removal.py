@@ -11,7 +11,7 @@ from claraedge.runner.processes import watched
 from claraedge.runner.protocol import Phase
 from claraedge.runner.service.answers import removal_error
 from claraedge.runner.service.service import PodmanService
-from claraedge.runner.workarounds import conmon, leaked_addresses, remains
+from claraedge.runner.workarounds import conmon, leases, remains
 from claraedge.runner.workarounds.slices import Slices
 
 #: Seconds before the removal is tried again.
@@ -37,7 +37,7 @@ class Removal:
             state = None
         if state is None or (not state.pid and state.phase is not Phase.STOPPED):
             await remains.end_unknown(container)
-            await leaked_addresses.free(container)
+            await leases.free(container)
         pid = state.conmon if state else 0
         pid_files = self._host.pid_files
         if pid == 0 and pid_files is not None:  # Podman reports it only while the container runs

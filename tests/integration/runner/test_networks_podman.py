@@ -120,14 +120,12 @@ async def test_an_address_that_a_killed_podman_has_given_is_free_again(
 ) -> None:
     """Podman is killed as soon as a container has its address, until it has not recorded that."""
     ours = networks[0]
-    lease = (
-        Path(os.environ["XDG_RUNTIME_DIR"], "libpod/tmp/rootless-netns/var/lib/cni/networks")
-        / ours.name
-        / address(ours)
-    )
+    leased = leases.folder(ours.name)
+    assert leased is not None
+    lease = leased / address(ours)
     async with PodmanService(other_folder) as service, PodmanRunner(service, other_folder) as own:
         first = await started(own, spec("sleep", "100", networks={ours.name: ""}))
-        if not any(lease.parent.glob("10.*")):
+        if not any(leased.glob("10.*")):
             pytest.skip("this Podman has no plugins of CNI: its leases are in a database")
         for _ in range(10):
             echo = spec(*ECHO, networks={ours.name: address(ours)})
@@ -146,7 +144,11 @@ async def test_an_address_that_a_killed_podman_has_given_is_free_again(
             await own.remove(container)
             if caplog.text.count("freed addresses") == 2:
                 break
-    assert "freed addresses" in caplog.text
+        assert "freed addresses" in caplog.text
+        caplog.clear()
+        lease.write_text(f"{new_id() * 2}\r\neth0")  # somebody else removed that container
+        await own.remove(await started(own, spec("true", networks={ours.name: address(ours)})))
+        assert "freed addresses" in caplog.text
 
 
 def kill_with_lease(pid: int, lease: Path) -> None:

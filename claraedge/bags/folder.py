@@ -6,6 +6,7 @@ bags/<job>/found/<bag>/     one bag each, on its way into the payload
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import stat
@@ -85,7 +86,8 @@ class BagFolder:
             if len(inside) == 1 and is_id(place.name, "bag"):
                 found.append(FoundBag(place.name, inside[0]))
             elif not inside:
-                place.rmdir()
+                with contextlib.suppress(OSError):  # not a bag, but it stays until the job's end
+                    place.rmdir()
         return found
 
     def remove(self, found: FoundBag) -> None:

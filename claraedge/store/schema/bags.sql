@@ -36,3 +36,16 @@ CREATE TABLE bags (
     created REAL NOT NULL
 ) STRICT;
 CREATE INDEX bags_of_jobs ON bags (job);
+CREATE INDEX bags_of_payloads ON bags (payload, name) WHERE payload <> '';
+CREATE INDEX bag_jobs_of_payloads ON bag_jobs (payload) WHERE payload <> '';
+
+-- A bag is a file of a payload, which any client may remove: then there is no bag.
+CREATE TRIGGER bag_removed AFTER DELETE ON payload_files BEGIN
+    DELETE FROM bags WHERE payload <> '' AND payload = OLD.payload AND name = OLD.name;
+END;
+
+CREATE TRIGGER bag_payload_deleted AFTER UPDATE OF deleted ON payloads
+WHEN NEW.deleted IS NOT NULL
+BEGIN
+    UPDATE bag_jobs SET payload = '' WHERE payload <> '' AND payload = NEW.id;
+END;

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
-from pathlib import Path
 
 from claraedge.bags import records
+from claraedge.bags.leftovers import BagLeftovers
 from claraedge.bags.model import BagJob
 from claraedge.bags.recorder import BagRecorder, BagSite
 from claraedge.blocking import in_thread
@@ -37,6 +38,7 @@ class BagLives(Lives[BagRecorder]):
         """Id of a deployment that runs -> its components."""
         self._changed: set[str] = set()
         """Deployments that may have jobs without a recorder."""
+        self._leftovers = BagLeftovers(site.store)
 
     # --- for deployments -----------------------------------------------------------------------
 
@@ -81,6 +83,12 @@ class BagLives(Lives[BagRecorder]):
 
     # --- the lives -----------------------------------------------------------------------------
 
+    async def run(self) -> None:
+        """Does as `Lives.run`, and finishes what an earlier daemon left."""
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._leftovers.run(self._live), name="bags of an earlier daemon")
+            await super().run()
+
     async def _load(self) -> Iterable[BagRecorder]:
         running = {d.id for d in await self._database.read(deployment_records.live)}
         found = []
@@ -107,10 +115,7 @@ class BagLives(Lives[BagRecorder]):
             self._changed.discard(deployment)
 
     async def _remove_others(self) -> None:
-        """Stores bags of ended jobs that a crash left on their way."""
-        for name in await in_thread(_names, self._store.root):
-            if name not in self._live:
-                await self._store.finish(name)
+        self._leftovers.expect()
 
     async def _ended(self, id_: str) -> None:  # noqa: ARG002 - it removes what is old
         for dropped in await self._store.drop_old():
@@ -129,10 +134,6 @@ class BagLives(Lives[BagRecorder]):
         places = self._places.get(recorder.job.deployment, {})
         if recorder.job.component in places:
             recorder.place(places[recorder.job.component])
-
-
-def _names(root: Path) -> Sequence[str]:
-    return sorted(path.name for path in root.iterdir()) if root.is_dir() else ()
 
 
 def job_of(

@@ -52,6 +52,11 @@ def get(tx: Transaction, job: str) -> BagJob:
     return _job(row)
 
 
+def exists(tx: Transaction, job: str) -> bool:
+    """Whether a job has this id."""
+    return tx.row("bag_job", id=job) is not None
+
+
 def find(tx: Transaction, text: str) -> BagJob:
     """Returns a job by its id, or a unique left part of it. Raises BagJobNotFoundError."""
     if is_id(text, "bagjob"):

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import math
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
@@ -27,16 +26,17 @@ from claraedge.errors import (
     StorageFullError,
 )
 from claraedge.fs import files
+from claraedge.fs.removal import remove
+from claraedge.fs.walking import holds_files
 from claraedge.packages.ids import NewKindId
 from claraedge.payloads.model import PayloadFile
 from claraedge.payloads.payloads import Payloads
 from claraedge.runner.foreign import clear
 from claraedge.runner.protocol import Runner
 from claraedge.store.database import Database, Transaction
+from claraedge.store.unknown import Unknown
 
 _log = logging.getLogger(__name__)
-
-_NEVER = TimeRange(start=math.inf, end=-math.inf)
 
 
 class BagStore:
@@ -50,33 +50,39 @@ class BagStore:
         new_id: NewKindId,
         runner: Runner,
         root: Path,
+        unknown: Unknown,
     ) -> None:
-        """`root` gets one folder per job."""
+        """`root` gets one folder per job; `unknown`, those of jobs that are not known."""
         self.database = database
         self.clock = clock
         self.root = root
         self._payloads = payloads
         self._new_id = new_id
         self._runner = runner
+        self._unknown = unknown
         self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
 
     def folder(self, job: str) -> BagFolder:
         """Returns the folder of a job."""
         return BagFolder(self.root / job)
 
-    async def collect(self, job: str, *, ended: bool, within: TimeRange | None = None) -> None:
+    async def collect(
+        self, job: str, *, ended: bool, within: TimeRange | None = None, closed: bool = True
+    ) -> None:
         """Stores the bags of a job that nothing writes to.
 
         `ended`: whether no container of the job exists. `within`: only bags that may have messages
-        in it. Calls for one job follow each other. Raises StorageFullError or BagJobFailedError if
-        some could not be stored; call it again.
+        in it. `closed`: False for only those that an earlier call has taken. Calls for one job
+        follow each other. Raises StorageFullError or BagJobFailedError if some could not be stored;
+        call it again.
         """
         lock = self._locks.setdefault(job, asyncio.Lock())
         folder = self.folder(job)
         async with lock:
             try:
                 await self._store_taken(job, folder)
-                for written in await in_thread(partial(folder.written, ended=ended)):
+                found = await in_thread(partial(folder.written, ended=ended)) if closed else ()
+                for written in found:
                     if within is None or await in_thread(_is_within, written, within):
                         await in_thread(folder.take, written, self._new_id("bag"))
                 await self._store_taken(job, folder)
@@ -102,11 +108,23 @@ class BagStore:
             raise failure
 
     async def finish(self, job: str) -> None:
-        """Stores the bags that were taken before a start of the daemon, of a job that has ended.
+        """Stores the bags of an ended job that were taken before a start of the daemon, and removes
+        its folder, unless bags are kept there for later.
 
-        Raises as `collect` does.
+        If the database does not know the job, its folder is moved to the one for unknown files.
+        Raises as `collect` does, and OSError.
         """
-        await self.collect(job, ended=False, within=_NEVER)
+        if not await self.database.read(lambda tx: records.exists(tx, job)):
+            await in_thread(self._put_aside, self.folder(job).root)
+            return
+        await self.collect(job, ended=False, closed=False)
+        await self.tidy(job)
+
+    def _put_aside(self, folder: Path) -> None:
+        if files.has_foreign(folder) or holds_files(folder):
+            self._unknown.put(folder)
+        else:
+            remove(folder)
 
     async def payload_of(self, job: str) -> str:
         """Returns the payload of a job, which is created where it has none."""
@@ -234,7 +252,7 @@ def _is_within(path: Path, within: TimeRange) -> bool:
     try:
         index = read_index(path)
     except NoBagError:
-        return within is not _NEVER
+        return True
     if index.started is None or index.ended is None:
         return False
     return index.started <= within.end and index.ended >= within.start

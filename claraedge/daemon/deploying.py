@@ -29,6 +29,7 @@ from claraedge.payloads.payloads import Payloads
 from claraedge.payloads.uploads import BlockedBy
 from claraedge.pipelines.model import Requests
 from claraedge.pipelines.requests import Profile, memory
+from claraedge.store.unknown import Unknown
 from claraedge.supervised.allocations import Allocations
 from claraedge.supervised.workshop import ContainerKind, Workshop
 
@@ -102,9 +103,17 @@ def bags_of(
     on_left: Callable[[], None],
 ) -> Bags:
     """Returns the bag jobs of this device. `on_left`: see `Workshop`."""
-    folder = base.config.state_dir / "deployments"
+    state = base.config.state_dir
     workshop = _workshop(base, images, BAGS, "deployments", GRACE, on_left)
-    store = BagStore(base.database, payloads, base.clock, new_kind_id, base.runner, folder / "bags")
+    store = BagStore(
+        base.database,
+        payloads,
+        base.clock,
+        new_kind_id,
+        base.runner,
+        state / "deployments" / "bags",
+        Unknown(state),
+    )
     site = BagSite(
         store=store,
         workshop=workshop,

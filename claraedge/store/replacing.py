@@ -25,7 +25,7 @@ MARK = "restoring.json"
 DATABASE = "claraedge.db"
 #: The parts that are replaced where a new one exists. The database comes last: without it, the
 #: daemon refuses to start.
-PARTS = ("payloads", "models", "spool", "jobs", "pipelines.d", DATABASE)
+PARTS = ("payloads", "models", "spool", "jobs", "deployments", "pipelines.d", DATABASE)
 #: Files next to the old database, which SQLite would use as those of the new one.
 _LOGS = (f"{DATABASE}-wal", f"{DATABASE}-shm")
 

@@ -366,6 +366,9 @@ def test_a_state_that_is_not_empty_is_replaced_only_by_choice(
 ) -> None:
     file = tmp_path / "state.tar"
     back_up(copied, file, "--payloads")
+    bag = Path("deployments") / "bags" / f"bagjob-{'a' * 24}" / "recording" / "a.bag"
+    (copied.state / bag).parent.mkdir(parents=True)
+    (copied.state / bag).write_bytes(b"of a job that the backup does not know")
     before = files_of(copied.state)
     done = copied.run("restore", file, "--state-dir", copied.state)
     assert done.returncode == 65
@@ -375,6 +378,8 @@ def test_a_state_that_is_not_empty_is_replaced_only_by_choice(
     said = restore(copied, file, "--replace")
     (aside,) = copied.state.glob("replaced-*")
     assert f"MOVED TO: {aside}" in said
+    assert (aside / bag).exists()
+    assert not (copied.state / bag).exists()
     assert {p: c for p, c in files_of(aside).items() if p.startswith("payloads")} == {
         p: c for p, c in before.items() if p.startswith("payloads")
     }

@@ -38,6 +38,7 @@ from claraedge.payloads.payloads import Payloads
 from claraedge.payloads.tree import PayloadTree
 from claraedge.runner.protocol import Runner
 from claraedge.store.database import Database, Transaction
+from claraedge.store.unknown import Unknown
 from claraedge.supervised.allocations import Allocations
 from claraedge.supervised.workshop import Workshop
 from tests.rig.waiting import eventually
@@ -184,7 +185,13 @@ async def deployment_rig(
         bags = Bags(
             BagSite(
                 store=BagStore(
-                    database, payloads, clock, new_kind_id, runner, state / "deployments" / "bags"
+                    database,
+                    payloads,
+                    clock,
+                    new_kind_id,
+                    runner,
+                    state / "deployments" / "bags",
+                    Unknown(state),
                 ),
                 workshop=Workshop(
                     runner,

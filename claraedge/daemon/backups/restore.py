@@ -116,7 +116,7 @@ def _locked(state: Path) -> Iterator[None]:
 def _extract(backup: archive.BackupReader, building: Path) -> None:
     """Extracts the contents of the manifest to a new folder, without a sync."""
     manifest = backup.manifest
-    for name in ("payloads", "models", "spool", "jobs"):
+    for name in ("payloads", "models", "spool", "jobs", "deployments"):
         files.new_folders(building / name)
     for path in manifest.folders:
         files.new_folders(_place(building, path))

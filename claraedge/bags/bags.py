@@ -23,7 +23,7 @@ from claraedge.errors import (
 )
 from claraedge.packages import records as package_records
 from claraedge.packages.bag_jobs import BagJobDefinition, BagUpload, find_mistakes
-from claraedge.packages.ids import NewKindId
+from claraedge.packages.ids import NewKindId, is_id
 from claraedge.store.database import Transaction
 
 _log = logging.getLogger(__name__)
@@ -109,8 +109,7 @@ class Bags(BagLives):
         """
 
         def read(tx: Transaction) -> Sequence[BagJob]:
-            id_ = deployment_records.find(tx, deployment).id if deployment else ""
-            return records.listed(tx, id_)
+            return records.listed(tx, _id_of(tx, deployment) if deployment else "")
 
         found = [self._view(job) for job in await self._database.read(read)]
         return [view for view in found if not statuses or view.status in statuses]
@@ -170,7 +169,7 @@ class Bags(BagLives):
             if job:
                 found = records.bags(tx, records.find(tx, job).id)
             elif deployment:
-                id_ = deployment_records.find(tx, deployment).id
+                id_ = _id_of(tx, deployment)
                 found = [b for j in records.listed(tx, id_) for b in records.bags(tx, j.id)]
             else:
                 found = records.bags(tx)
@@ -207,6 +206,16 @@ class Bags(BagLives):
             return BagJobView(job=job, status=status, reason="its deployment")
         view = recorder.view()
         return BagJobView(job=job, status=view.status, reason=view.reason)
+
+
+def _id_of(tx: Transaction, deployment: str) -> str:
+    """Returns the id of a deployment, whose record may be dropped before those of its jobs.
+
+    Raises DeploymentNotFoundError.
+    """
+    if is_id(deployment, "dep") and records.listed(tx, deployment):
+        return deployment
+    return deployment_records.find(tx, deployment).id
 
 
 def _component(deployment: Deployment, text: str) -> DeployedComponent:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import re
 from asyncio import Semaphore
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Collection, Iterable, Mapping, Sequence
+from http import HTTPStatus
 from typing import TypeVar
 
 from claraedge.errors import BagJobNotFoundError, BagNotFoundError, BagNotReadyError
-from claraedge.web.http.failures import excerpt, invalid, refused
+from claraedge.web.http.failures import HttpError, excerpt, invalid, refused
 from claraedge.web.http.reply import Reply
 from claraedge.web.http.request import Request
 from claraedge.web.http.router import Route
@@ -26,6 +27,9 @@ T = TypeVar("T")
 _JOBS, _BLOBS = "/rosbag-jobs", "/rosbag-blobs"
 _JOB = re.compile(r"bagjob-[a-z]{24}")
 _BAG = re.compile(r"bag-[a-z]{24}")
+_DEPLOYMENT = re.compile(r"dep-[a-z]{24}")
+#: Bytes of the bags in one answer, as messages.
+_LARGEST = 4_000_000
 _FIELDS = ("guid", "deploymentID", "componentInstanceID", "jobID", "status", "deviceID")
 #: A bag is content of others: a browser saves it, and shows nothing of it.
 _HEADERS = {
@@ -138,12 +142,11 @@ class BagRoutes:
         statuses = _numbers(fields.get("status", []), objects.BAG_STATUSES)
         call = self._backend.for_request(request, reply)
         device = await call.device()
-        listed = await call.bags("List", wire.ListBagsRequest(), wire.ListBagsResponse)
-        jobs = {job.id: job for job in await _jobs_of(call, "")}
+        bags, jobs = await _bags_of(call, fields, statuses)
         nobody = wire.BagJob()
         found = [
             objects.bag_object(bag, jobs.get(bag.job_id), device)
-            for bag in listed.bags
+            for bag in bags
             if _is_in(bag.id, fields.get("guid"))
             and _is_in(bag.job_id, fields.get("jobID"))
             and _is_in(device.id, fields.get("deviceID"))
@@ -220,6 +223,67 @@ class BagRoutes:
 async def _jobs_of(call: Conversation, deployment: str) -> Sequence[wire.BagJob]:
     message = wire.ListBagJobsRequest(deployment=deployment)
     return (await call.bags("ListJobs", message, wire.ListBagJobsResponse)).jobs
+
+
+async def _bags_of(
+    call: Conversation,
+    fields: Mapping[str, Sequence[str]],
+    statuses: Collection[wire.BagStatus.ValueType],
+) -> tuple[Sequence[wire.Bag], Mapping[str, wire.BagJob]]:
+    """Returns bags, and their jobs by their ids: those of the jobs, the deployments or the ids that
+    a query names, or all.
+
+    There may be more bags than one answer has room for. Raises HttpError if that is so.
+    """
+    listed: list[wire.Bag] = []
+    jobs: dict[str, wire.BagJob] = {}
+    size = 0
+
+    async def add(*, job: str = "", deployment: str = "") -> None:
+        nonlocal size
+        message = wire.ListBagsRequest(job=job, deployment=deployment, statuses=statuses)
+        answer = await _unless_missing(call.bags("List", message, wire.ListBagsResponse))
+        listed.extend(answer.bags if answer is not None else ())
+        size += answer.ByteSize() if answer is not None else 0
+        if size > _LARGEST:
+            raise invalid(f"the bags are larger than {_LARGEST} bytes together; name fewer jobs")
+
+    async def add_job(id_: str) -> bool:
+        message = wire.GetBagJobRequest(job=id_)
+        job = await _unless_missing(call.bags("GetJob", message, wire.BagJob))
+        jobs.update({} if job is None else {job.id: job})
+        return job is not None
+
+    if "jobID" in fields:
+        for id_ in filter(_JOB.fullmatch, dict.fromkeys(fields["jobID"])):
+            if await add_job(id_):
+                await add(job=id_)
+    elif "deploymentID" in fields:
+        for id_ in filter(_DEPLOYMENT.fullmatch, dict.fromkeys(fields["deploymentID"])):
+            found = await _unless_missing(_jobs_of(call, id_))
+            jobs.update((job.id, job) for job in found or ())
+            await add(deployment=id_)
+    elif "guid" in fields:
+        for id_ in filter(_BAG.fullmatch, dict.fromkeys(fields["guid"])):
+            get = call.bags("Get", wire.GetBagRequest(bag=id_), wire.Bag)
+            if (bag := await _unless_missing(get)) is not None:
+                listed.append(bag)
+        for job in dict.fromkeys(bag.job_id for bag in listed):
+            await add_job(job)
+    else:
+        await add()
+        jobs.update((job.id, job) for job in await _jobs_of(call, ""))
+    return listed, jobs
+
+
+async def _unless_missing(answer: Awaitable[T]) -> T | None:
+    """Returns an answer; None if it is that there is no such thing, which lists as nothing."""
+    try:
+        return await answer
+    except HttpError as error:
+        if error.status != HTTPStatus.NOT_FOUND:
+            raise
+        return None
 
 
 async def _bag_of(request: Request, call: Conversation) -> wire.Bag:

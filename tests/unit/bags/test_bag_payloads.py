@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import struct
 from pathlib import Path
 
@@ -9,8 +10,9 @@ import pytest
 
 from claraedge.bags import records
 from claraedge.bags.model import Bag, BagJobStatus, BagStatus
+from claraedge.deployments import records as deployment_records
 from claraedge.deployments.model import DeploymentPhase
-from claraedge.errors import BagNotFoundError
+from claraedge.errors import BagNotFoundError, DeploymentNotFoundError
 from claraedge.packages.bag_jobs import BagUpload
 from claraedge.packages.ids import new_kind_id
 from claraedge.runner.memory.runner import MemoryRunner
@@ -138,3 +140,28 @@ async def test_old_jobs_go_once_the_payloads_of_their_bags_are_deleted(
             return [view.job.id for view in await rig.bags.jobs()] == [second.job, third.job]
 
         await eventually(left, "the oldest one is dropped")
+
+
+async def test_jobs_and_bags_are_listed_by_a_deployment_whose_record_is_dropped(
+    tmp_path: Path, runner: MemoryRunner, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(deployment_records, "KEPT", 0)
+    pack = app()
+    async with deployment_rig(tmp_path, runner, packages=[pack]) as rig:
+        made = await rig.deploy("one", pack)
+        await rig.until_phase("one", DeploymentPhase.SUCCEEDED)
+        bag, id_ = await recorded(rig), made.deployment.id
+        await rig.deployments.undeploy("one")
+
+        async def dropped() -> bool:
+            with contextlib.suppress(DeploymentNotFoundError):
+                await rig.deployments.get(id_)
+                return False
+            return True
+
+        await eventually(dropped, "its record is dropped")
+        assert await rig.bags.bags(deployment=id_) == [bag]
+        assert [view.job.id for view in await rig.bags.jobs(id_)] == [bag.job]
+        await rig.bags.delete(bag.id)
+        with pytest.raises(DeploymentNotFoundError):
+            await rig.bags.bags(deployment=new_kind_id("dep"))

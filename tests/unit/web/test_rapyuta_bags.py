@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 import pytest
@@ -9,8 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from claraedge.decoding import decode_json
-from claraedge.web.http.failures import HttpError
+from claraedge.errors import BagNotFoundError, DeploymentNotFoundError, InvalidRequestError
+from claraedge.web.http.failures import HttpError, refused
 from claraedge.web.rapyuta import tickets
+from claraedge.web.rapyuta.bags import BagRoutes
 from claraedge.web.rapyuta.tickets import Tickets
 from claraedge.web.rapyuta.values.bags import (
     PatchBody,
@@ -155,3 +158,111 @@ def _failure(value: Any) -> HttpError | None:
     except HttpError as failure:
         return failure
     return None
+
+
+def _id(kind: str, letter: str) -> str:
+    return f"{kind}-{letter * 24}"
+
+
+class ManyBags:
+    """The service of a device with more bags than one answer holds, and the conversation with it.
+
+    Two deployments have two jobs each, and each job two bags.
+    """
+
+    def __init__(self, query: list[tuple[str, str]]) -> None:
+        self.query = query
+        self.path = "/rosbag-blobs"
+        self.calls: list[str] = []
+        self.answers: list[Any] = []
+        self.jobs = [
+            wire.BagJob(
+                id=_id("bagjob", letter),
+                deployment_id=_id("dep", "ab"[number // 2]),
+                instance_id=f"inst-{letter}",
+            )
+            for number, letter in enumerate("abcd")
+        ]
+        self.bags_ = [
+            wire.Bag(id=_id("bag", letter), job_id=self.jobs[number // 2].id, status=status)
+            for number, letter in enumerate("abcdefgh")
+            for status in [(wire.BAG_STATUS_UPLOADED, wire.BAG_STATUS_ERROR)[number % 2]]
+        ]
+
+    def for_request(self, _request: object, _reply: object) -> ManyBags:
+        return self
+
+    async def device(self) -> deployments_pb2.Device:
+        return DEVICE
+
+    async def answer(self, value: Any) -> None:
+        self.answers.append(value)
+
+    async def bags(self, method: str, message: Any, kind: type) -> Any:
+        self.calls.append(method)
+        if method in ("GetJob", "Get"):
+            wanted = message.job if method == "GetJob" else message.bag
+            for one in [*self.jobs, *self.bags_]:
+                if one.id == wanted:
+                    return one
+            raise refused(BagNotFoundError(f"no {wanted}; list them"))
+        deployments = {job.deployment_id for job in self.jobs}
+        if message.deployment and message.deployment not in deployments:
+            raise refused(DeploymentNotFoundError(f"no {message.deployment}; list them"))
+        jobs = {
+            job.id
+            for job in self.jobs
+            if message.deployment in ("", job.deployment_id)
+            and (method == "ListJobs" or message.job in ("", job.id))
+        }
+        if len(jobs) == len(self.jobs):
+            raise refused(InvalidRequestError("the bags are too large; select those of one job"))
+        if method == "ListJobs":
+            return kind(jobs=[job for job in self.jobs if job.id in jobs])
+        statuses = message.statuses or [wire.BAG_STATUS_UPLOADED, wire.BAG_STATUS_ERROR]
+        return kind(bags=[b for b in self.bags_ if b.job_id in jobs and b.status in statuses])
+
+
+async def _listed(*query: tuple[str, str]) -> list[str]:
+    """Returns the last letters of the bags that a query lists."""
+    service = ManyBags(list(query))
+    routes = BagRoutes(service, asyncio.Semaphore(), Tickets("/s"))  # type: ignore[arg-type]
+    await routes._bags(service, service)  # type: ignore[arg-type]
+    (answer,) = service.answers
+    assert all(one["job"]["deploymentID"] for one in answer)
+    return [one["guid"][-1] for one in answer]
+
+
+@pytest.mark.parametrize(
+    ("query", "found"),
+    [
+        ([("jobID", "bagjob-a")], "ab"),
+        ([("jobID", "bagjob-c"), ("jobID", "bagjob-a"), ("jobID", "bagjob-c")], "efab"),
+        ([("jobID", "bagjob-a"), ("jobID", "bagjob-x"), ("jobID", "")], "ab"),
+        ([("jobID", "bagjob-a"), ("status", "Error")], "b"),
+        ([("jobID", "bagjob-a"), ("deploymentID", "dep-b")], ""),
+        ([("deploymentID", "dep-b")], "efgh"),
+        ([("deploymentID", "dep-a"), ("componentInstanceID", "inst-b")], "cd"),
+        ([("deploymentID", "dep-a"), ("guid", "bag-d")], "d"),
+        ([("deploymentID", "dep-x"), ("deploymentID", "a name")], ""),
+        ([("guid", "bag-h"), ("guid", "bag-x"), ("guid", "bag-a")], "ha"),
+        ([("guid", "bag-h"), ("status", "Uploaded")], ""),
+    ],
+)
+async def test_some_of_many_bags_are_listed(query: list[tuple[str, str]], found: str) -> None:
+    whole = []
+    for name, text in query:
+        kind, dash, letter = text.partition("-")
+        whole.append((name, _id(kind, letter) if dash and kind != "inst" else text))
+    assert "".join(await _listed(*whole)) == found
+
+
+async def test_all_of_too_many_bags_are_refused_with_what_to_do(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    with pytest.raises(HttpError, match="one job"):
+        await _listed()
+    monkeypatch.setattr("claraedge.web.rapyuta.bags._LARGEST", 100)
+    with pytest.raises(HttpError, match="name fewer jobs") as refusal:
+        await _listed(*(("jobID", _id("bagjob", letter)) for letter in "abc"))
+    assert refusal.value.status == 400

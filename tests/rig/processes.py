@@ -1,8 +1,11 @@
-"""What /proc says of other processes, any of which may end while it is read."""
+"""Other processes: what /proc says of them, any of which may end meanwhile, and their end."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import os
+import signal
+import time
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
 
@@ -50,3 +53,11 @@ def memory(process: int, key: str = "VmRSS") -> int:
         if line.startswith(f"{key}:"):
             return int(line.split()[1]) * 1024
     raise LookupError(key)
+
+
+def kill_when(pid: int, met: Callable[[], bool]) -> None:
+    """Kills a process as soon as a condition is met, or after 10 s. Call it in a thread."""
+    until = time.monotonic() + 10
+    while not met() and time.monotonic() < until:
+        pass
+    os.kill(pid, signal.SIGKILL)

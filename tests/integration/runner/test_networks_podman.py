@@ -7,9 +7,7 @@ import contextlib
 import hashlib
 import ipaddress
 import os
-import signal
 import subprocess
-import time
 from collections.abc import AsyncIterator, Callable
 from functools import partial
 from pathlib import Path
@@ -30,6 +28,7 @@ from claraedge.runner.protocol import (
 )
 from claraedge.runner.service.service import PodmanService
 from claraedge.runner.workarounds import leases
+from tests.rig.processes import kill_when
 from tests.rig.waiting import eventually
 
 pytestmark = pytest.mark.podman
@@ -130,7 +129,7 @@ async def test_an_address_that_a_killed_podman_has_given_is_free_again(
         for _ in range(10):
             echo = spec(*ECHO, networks={ours.name: address(ours)})
             creation = asyncio.create_task(own.create(echo))
-            killed = in_thread(kill_with_lease, service.process_id or 0, lease)
+            killed = in_thread(kill_when, service.process_id or 0, lease.exists)
             await asyncio.gather(killed, creation, return_exceptions=True)
             await eventually(partial(answers, own), "Podman works again")
             for container in await own.containers(echo.labels):
@@ -149,13 +148,6 @@ async def test_an_address_that_a_killed_podman_has_given_is_free_again(
         lease.write_text(f"{new_id() * 2}\r\neth0")  # somebody else removed that container
         await own.remove(await started(own, spec("true", networks={ours.name: address(ours)})))
         assert "freed addresses" in caplog.text
-
-
-def kill_with_lease(pid: int, lease: Path) -> None:
-    until = time.monotonic() + 5
-    while not lease.exists() and time.monotonic() < until:
-        pass
-    os.kill(pid, signal.SIGKILL)
 
 
 async def answers(runner: PodmanRunner) -> bool:

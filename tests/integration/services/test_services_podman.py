@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from claraedge.blocking import in_thread
 from claraedge.errors import ModelNotReadyError, RunnerUnavailableError, ServiceError
 from claraedge.ids import new_id
 from claraedge.pipelines.model import ContainerDefinition, Pipeline
@@ -30,6 +31,7 @@ from tests.integration.services.device import (
     pipeline,
 )
 from tests.rig.models_server import models_server_image
+from tests.rig.processes import kill_when
 from tests.rig.waiting import eventually
 
 pytestmark = pytest.mark.podman
@@ -259,17 +261,13 @@ async def test_what_a_killed_podman_had_made_of_a_service_goes_with_the_next_sta
 ) -> None:
     instance = opened.args[2]  # type: ignore[attr-defined]
     own, another = (f"claraedge-service-{name[:12]}-" for name in (instance, new_id()))
-    moments = random.Random(7)
+    recorded = await runner._host.image_folder() / "overlay-containers" / "containers.json"
     halves: Sequence[str] = ()
-    for number in range(200):  # it is a matter of milliseconds: seldom more than fifty
+    for number in range(50):  # a few milliseconds have to be met: mostly the first time
         async with opened() as made:
+            met = partial(is_more, recorded, own, recorded.read_text().count(own))
             task = asyncio.create_task(made.services.acquire("one", pipeline("", echo())))
-            await eventually(
-                lambda: any(c.making for c in made.services._companions.living),
-                "a container is being made",
-            )
-            await asyncio.sleep(moments.uniform(0, 0.2))
-            os.kill(made.service.process_id or 0, signal.SIGKILL)
+            await in_thread(kill_when, made.service.process_id or 0, met)
             for part in asyncio.all_tasks():  # as if the daemon was killed along
                 if part.get_name().startswith("service "):
                     part.cancel()
@@ -284,6 +282,10 @@ async def test_what_a_killed_podman_had_made_of_a_service_goes_with_the_next_sta
     async with opened(idle_seconds=0.05) as made:
         assert not set(await runner.half_made(own)) & set(halves)
         await made.until_nothing_is_left()
+
+
+def is_more(file: Path, text: str, count: int) -> bool:
+    return file.read_text().count(text) > count
 
 
 async def acquired(made: Device, job: str, definition: Pipeline) -> Lease | None:

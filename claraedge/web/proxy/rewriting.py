@@ -4,7 +4,8 @@ The program behind a route is not trusted: it never sees the caller's token or c
 answers come from the origin of this device. So its pages run in a sandbox, unless the administrator
 trusts the route, and its cookies and redirects stay in the path of the route.
 
-Sources: RFC 9110 7.6.1 (hop-by-hop headers), RFC 6265 (cookies), CSP 3 (sandbox).
+Sources: RFC 9110 7.6.1 (hop-by-hop headers), RFC 9112 6.3 (lengths), RFC 6265 5.2 (cookies), URL
+Standard 4.4 (redirects), CSP 3 (sandbox).
 """
 
 from __future__ import annotations
@@ -64,7 +65,14 @@ _TRUSTED = "frame-ancestors 'self'"
 _OUR_COOKIES = ("claraedge", "__host-claraedge")
 #: A cookie with this prefix would need the path `/`.
 _HOST_COOKIE = "__host-"
-_HTTP = re.compile(r"https?://([^/?#]*)(.*)", re.IGNORECASE | re.DOTALL)
+#: Attributes of cookies that are passed on.
+_ATTRIBUTES = ("expires", "max-age", "samesite", "secure", "httponly", "partitioned", "priority")
+#: What browsers remove from a URL before they parse it: at its ends, and anywhere.
+_ENDS = "".join(map(chr, range(0x21)))
+_ANYWHERE = str.maketrans("", "", "\t\n\r")
+_SCHEME = re.compile(r"([a-z][a-z0-9+.-]*):(.*)", re.IGNORECASE | re.DOTALL)
+_AUTHORITY = re.compile(r"[/\\]{2,}([^/\\?#]*)(.*)", re.DOTALL)
+_PORT = re.compile(r":(80|443)?$")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -109,6 +117,8 @@ def answer_headers(
     `host`: the Host of the request. `trusted`: prefixes of the routes whose pages are trusted.
     """
     listed = _connection(lines)
+    if _all(lines, b"transfer-encoding"):
+        listed |= {b"content-length"}  # it does not count, and may be wrong
     joined: dict[str, list[str]] = {}
     for name, value in lines:
         if name not in _HOP | _OF_ANSWERS | listed:
@@ -132,38 +142,54 @@ def answer_headers(
 
 def cookie(text: str, prefix: str) -> str | None:
     """Returns a cookie of a program, for the path of its route only; None: it is not passed on."""
-    pair, *attributes = text.split(";")
-    name = pair.partition("=")[0].strip().lower()
-    if name in _OUR_COOKIES or name.startswith(_HOST_COOKIE):
-        return None
-    path, kept = "/", []
-    for attribute in attributes:
-        key, _, value = attribute.strip().partition("=")
-        if key.lower() == "path" and value.strip().startswith("/"):
-            path = value.strip()
-        elif key.lower() not in ("path", "domain"):
-            kept.append(attribute.strip())
-    if _climbs(path):
+    (name, value), *attributes = (_pair(part) for part in text.split(";"))
+    plain = name.strip().lower()
+    if not plain or plain in _OUR_COOKIES or plain.startswith(_HOST_COOKIE):
+        return None  # without a name, its value could be the name and the value of ours
+    last = {key.lower(): (key, value) for key, value in attributes}
+    path = last.get("path", ("", ""))[1]
+    if not path.startswith("/") or _climbs(path):
         path = "/"
-    return "; ".join([pair.strip(), f"Path=/routes/{prefix}{path}", *kept])
+    kept = ("=".join(filter(None, last[key])) for key in last if key in _ATTRIBUTES)
+    return "; ".join([f"{name}={value}", f"Path=/routes/{prefix}{path}", *kept])
 
 
 def inside(location: str, *, prefix: str, host: str) -> str:
     """Returns where a redirect of a program leads: a path of this device stays in its route."""
-    matched = _HTTP.fullmatch(location)
-    if matched is not None and matched[1].lower() == host.lower():
-        location = matched[2] if matched[2].startswith("/") else f"/{matched[2]}"
-    elif matched is not None or location.startswith("//"):
-        return location  # to another device
-    if _climbs(location):
-        location = "/"
-    return f"/routes/{prefix}{location}" if location.startswith("/") else location
+    location = location.strip(_ENDS).translate(_ANYWHERE)
+    rest, scheme = location, _SCHEME.fullmatch(location)
+    if scheme is not None:
+        if scheme[1].lower() not in ("http", "https"):
+            return location  # to another program of the client
+        rest = scheme[2]
+    other = _AUTHORITY.fullmatch(rest)
+    if other is not None:
+        if _host(other[1].rpartition("@")[2]) != _host(host):
+            return location  # to another device
+        rest = other[2] if other[2].startswith(("/", "\\")) else f"/{other[2]}"
+    elif scheme is not None:  # browsers do not agree on what that is
+        rest = "/"
+    if _climbs(rest):
+        rest = "/"
+    return f"/routes/{prefix}{rest}" if rest.startswith(("/", "\\")) else rest
 
 
-def _climbs(path: str) -> bool:
-    """Returns whether a browser would find `..` in a path."""
+def _host(text: str) -> str:
+    """Returns a host for comparison, without the usual ports."""
+    return _PORT.sub("", text.lower())
+
+
+def _climbs(location: str) -> bool:
+    """Returns whether a browser would find `..` in the path of a location."""
+    path = re.split("[?#]", location, maxsplit=1)[0]
     plain = re.sub("%2e", ".", path, flags=re.IGNORECASE).replace("\\", "/")
-    return ".." in re.split("[/?#]", plain)
+    return ".." in plain.split("/")
+
+
+def _pair(text: str) -> tuple[str, str]:
+    """Returns name and value of a part of Set-Cookie, as browsers read them."""
+    name, _, value = text.partition("=")
+    return name.strip(" \t"), value.strip(" \t")
 
 
 def _connection(lines: Lines) -> frozenset[bytes]:

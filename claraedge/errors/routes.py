@@ -90,7 +90,8 @@ class RouteAnswerError(ClaraedgeError):
 
 
 class RouteTimeoutError(ClaraedgeError):
-    """The program that a static route leads to did not begin to answer in time.
+    """The program that a static route leads to did not read a request, or did not begin to answer,
+    in time.
 
     To do: correct the program, or raise `http.route_seconds`.
     """

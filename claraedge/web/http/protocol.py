@@ -13,7 +13,7 @@ from collections.abc import Callable
 from typing import Any, cast
 
 import h11
-from uvicorn.protocols.http.h11_impl import H11Protocol
+from uvicorn.protocols.http.h11_impl import STATUS_PHRASES, H11Protocol
 
 from claraedge.errors import NAME_KEY, TooManyCallsError
 from claraedge.web.http.failures import HttpError, invalid, refused
@@ -29,6 +29,9 @@ CONNECTIONS = 1024
 _LINGER = 30.0
 #: The same with TLS, where a client that is still sending sees no end before.
 _CUT = 2.0
+
+# uvicorn has to know each status with which a program behind a static route may answer.
+STATUS_PHRASES.update(dict.fromkeys(range(600, 1000), b""))
 
 
 class _Transport:
@@ -60,11 +63,17 @@ class _Transport:
 
 
 class HttpProtocol(H11Protocol):
-    """One connection. `scope["state"]` of its requests has `abort` and `cut`."""
+    """One connection. `scope["state"]` of its requests has `abort`, `cut`, and the event `gone`."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self.app_state = {**self.app_state, "abort": self.abort, "cut": self.cut}
+        self._gone = asyncio.Event()
+        self.app_state = {
+            **self.app_state,
+            "abort": self.abort,
+            "cut": self.cut,
+            "gone": self._gone,
+        }
         self._due: asyncio.TimerHandle | None = None
 
     def abort(self) -> None:
@@ -126,6 +135,7 @@ class HttpProtocol(H11Protocol):
         return self.conn.their_state is h11.DONE and bool(more)
 
     def connection_lost(self, exc: Exception | None) -> None:
+        self._gone.set()
         self._end_limit()
         self._unset_keepalive_if_required()
         super().connection_lost(exc)

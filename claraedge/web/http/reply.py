@@ -31,6 +31,7 @@ class Reply:
     ) -> None:
         """`idle`: seconds to wait for the client to read what was sent. `form`: of failures."""
         self._connection = scope["state"]
+        self._gone: asyncio.Event = self._connection["gone"]
         self._is_head = scope["method"] == "HEAD"
         self.begun = False
         """Whether the status was sent, so that it cannot change any more."""
@@ -41,6 +42,10 @@ class Reply:
     def hurry(self) -> None:
         """Waits less for the client from now on: the request has failed."""
         self._idle = min(self._idle, _HURRY)
+
+    async def gone(self) -> None:
+        """Returns when the connection to the client is lost."""
+        await self._gone.wait()
 
     def cut(self) -> None:
         """Closes the connection without the end of the body."""
@@ -114,6 +119,7 @@ class Reply:
         await self.whole(body, "application/json", status=status, headers=headers)
 
     async def _sent(self, event: dict[str, object]) -> None:
+        """Sends an event. Raises ClientGoneError if the client has gone, or does not read."""
         try:
             async with asyncio.timeout(self._idle) as bound:
                 await self._send(event)
@@ -122,3 +128,5 @@ class Reply:
                 raise
             self._connection["abort"]()
             raise ClientGoneError from None
+        if self._gone.is_set():  # uvicorn drops what nobody reads, without a word
+            raise ClientGoneError

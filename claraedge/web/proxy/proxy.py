@@ -23,6 +23,7 @@ from claraedge.web.http.request import Request
 from claraedge.web.http.router import Route
 from claraedge.web.proxy.exchange import AnswerError, ProgramExchange
 from claraedge.web.proxy.rewriting import answer_headers, request_lines
+from claraedge.web.proxy.turn import ProgramTurn
 
 #: Opens a connection to what the route with a prefix leads to, until the context is left. Entering
 #: raises ClaraedgeError if there is no such route, or nothing answers there.
@@ -40,8 +41,8 @@ class RouteProxy:
     """Serves the paths below `/routes/`."""
 
     def __init__(self, dial: Dial, patience: float, trusted: Collection[str]) -> None:
-        """`patience`: seconds in which a program has to begin its answer. `trusted`: prefixes of
-        the routes whose pages run outside of the sandbox.
+        """`patience`: seconds in which a program has to read a part of a request, and to begin its
+        answer. `trusted`: prefixes of the routes whose pages run outside of the sandbox.
         """
         self._dial = dial
         self._patience = patience
@@ -64,35 +65,41 @@ class RouteProxy:
                 )
             )
         prefix = request.parameters["prefix"]
+        turn = ProgramTurn(self._patience)
         async with self._place(), self._dial(prefix) as (reader, writer):
             program = ProgramExchange(reader, writer)
-            sending = asyncio.ensure_future(_send(program, request, prefix))
-            answering = asyncio.ensure_future(self._answer(program, request, reply, prefix))
+            sending = asyncio.ensure_future(_send(program, request, prefix, turn))
+            answering = asyncio.ensure_future(self._answer(program, request, reply, prefix, turn))
+            leaving = asyncio.ensure_future(reply.gone())
             try:
-                await asyncio.wait({sending, answering}, return_when=asyncio.FIRST_COMPLETED)
-                if not answering.done():
-                    sending.result()
-                await answering
-            finally:
-                sending.cancel()
-                answering.cancel()
-                await asyncio.gather(sending, answering, return_exceptions=True)
+                async with turn.limit:
+                    try:
+                        await _until_answered(sending, answering, leaving)
+                    finally:
+                        for task in (sending, answering, leaving):
+                            task.cancel()
+                        await asyncio.gather(sending, answering, leaving, return_exceptions=True)
+            except TimeoutError:
+                if not turn.limit.expired():
+                    raise
+                raise refused(
+                    RouteTimeoutError(
+                        f"the program behind the route {prefix} did not read the request, or did"
+                        f" not begin to answer, within {self._patience:g} s; correct it, or raise"
+                        " http.route_seconds"
+                    )
+                ) from None
 
     async def _answer(
-        self, program: ProgramExchange, request: Request, reply: Reply, prefix: str
+        self,
+        program: ProgramExchange,
+        request: Request,
+        reply: Reply,
+        prefix: str,
+        turn: ProgramTurn,
     ) -> None:
         try:
-            async with asyncio.timeout(self._patience) as bound:
-                head = await program.head()
-        except TimeoutError:
-            if not bound.expired():
-                raise
-            raise refused(
-                RouteTimeoutError(
-                    f"the program behind the route {prefix} did not begin to answer within"
-                    f" {self._patience:g} s; correct it, or raise http.route_seconds"
-                )
-            ) from None
+            head = await program.head()
         except AnswerError as error:
             raise refused(
                 RouteAnswerError(
@@ -100,26 +107,30 @@ class RouteProxy:
                     " it, or the port in its package"
                 )
             ) from None
+        turn.answered()
         headers = answer_headers(
             list(head.headers),
             prefix=prefix,
             host=request.headers.get("host") or "",
             trusted=self._trusted,
         )
-        await reply.begin(
-            headers.content_type,
-            status=head.status_code,
-            headers=headers.single,
-            more=headers.several,
-        )
+        with turn.of_client():
+            await reply.begin(
+                headers.content_type,
+                status=head.status_code,
+                headers=headers.single,
+                more=headers.several,
+            )
         try:
             async for part in program.body():
-                await reply.part(part)
+                with turn.of_client():
+                    await reply.part(part)
         except AnswerError as error:  # the client sees that the end is missing
             raise refused(
                 RouteAnswerError(f"the answer of {prefix} was cut off: {error}")
             ) from None
-        await reply.end()
+        with turn.of_client():
+            await reply.end()
 
     @asynccontextmanager
     async def _place(self) -> AsyncIterator[None]:
@@ -137,8 +148,22 @@ class RouteProxy:
             self._open -= 1
 
 
-async def _send(program: ProgramExchange, request: Request, prefix: str) -> None:
-    """Sends a request; then waits for the client to leave. Raises ClientGoneError, HttpError."""
+async def _until_answered(
+    sending: asyncio.Future[None], answering: asyncio.Future[None], leaving: asyncio.Future[None]
+) -> None:
+    """Waits for the end of an answer. Raises what ends the request before, or ClientGoneError."""
+    waits_for = {sending, answering, leaving}
+    while not answering.done():
+        done, waits_for = await asyncio.wait(waits_for, return_when=asyncio.FIRST_COMPLETED)
+        if leaving in done:
+            raise ClientGoneError
+        if sending in done and answering not in done:
+            sending.result()
+    answering.result()
+
+
+async def _send(program: ProgramExchange, request: Request, prefix: str, turn: ProgramTurn) -> None:
+    """Sends a request. Raises ClientGoneError, HttpError."""
     lines = list(
         request_lines(
             request.headers.lines,
@@ -155,19 +180,22 @@ async def _send(program: ProgramExchange, request: Request, prefix: str) -> None
     query = f"?{request.raw_query}" if request.raw_query else ""
     path = request.path.split("/", 3)[3]
     try:
-        await program.send(
-            h11.Request(method=request.method, target=f"/{path}{query}", headers=lines)
-        )
+        with turn.of_reader():
+            await program.send(
+                h11.Request(method=request.method, target=f"/{path}{query}", headers=lines)
+            )
         async for part in request.body.parts():
             if part:
-                await program.send(h11.Data(data=part))
-        await program.send(h11.EndOfMessage())
-    except OSError:
-        pass  # it reads no more of the request, and may answer all the same
+                with turn.of_reader():
+                    await program.send(h11.Data(data=part))
+        with turn.of_reader():
+            await program.send(h11.EndOfMessage())
+    except OSError:  # it reads no more of the request, and may answer all the same
+        async for _ in request.body.parts():
+            pass
     except h11.LocalProtocolError as error:
         raise invalid(f"the request cannot be passed on ({error}); correct it") from None
-    await request.body.gone()
-    raise ClientGoneError
+    turn.sent()
 
 
 async def _to_folder(request: Request, reply: Reply) -> None:

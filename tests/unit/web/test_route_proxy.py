@@ -6,6 +6,7 @@ import asyncio
 import hashlib
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -208,6 +209,9 @@ async def test_events_come_one_by_one_and_the_program_sees_that_the_client_left(
         (b"HTTP/1.1 200 OK\r\nA: " + b"x" * 100_000, 502, "route-answer"),
         (b"HTTP/1.1 200 OK\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\n", 502, "route-answer"),
         (b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: x\r\n\r\n", 502, "route-answer"),
+        (b"HTTP/1.1 099 Odd\r\nContent-Length: 0\r\n\r\n", 502, "route-answer"),
+        (b"HTTP/1.1 1000 Odd\r\nContent-Length: 0\r\n\r\n", 502, "route-answer"),
+        (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: gzip\r\n\r\n", 502, "route-answer"),
     ],
 )
 async def test_an_answer_that_is_not_http_is_a_502(
@@ -225,6 +229,150 @@ async def test_a_program_that_does_not_answer_is_a_504(http: Client, program: Pr
     program.raw(wait=True)
     answer = await http.ask("GET", "/routes/viewer/")
     assert (answer.status, answer.headers["claraedge-error"]) == (504, "route-timeout")
+
+
+@pytest.mark.parametrize("status", [419, 499, 600, 999])
+async def test_a_status_that_nobody_knows_passes(
+    http: Client, program: Program, status: int
+) -> None:
+    await routed(http)
+    program.raw(b"HTTP/1.1 %d Odd\r\nContent-Length: 2\r\n\r\nhi" % status)
+    answer = await http.ask("GET", "/routes/viewer/")
+    assert (answer.status, answer.body) == (status, b"hi")
+
+
+@pytest.mark.parametrize(
+    ("raw", "status", "body"),
+    [
+        (
+            b"200 OK\r\nContent-Length: 2\r\nTransfer-Encoding: chunked\r\n\r\n"
+            b"3\r\nabc\r\n0\r\n\r\n",
+            200,
+            b"abc",
+        ),
+        (b"200 OK\r\nContent-Length: 3, 3\r\n\r\nabc", 200, b"abc"),
+        (b"200 OK\r\nConnection: content-length\r\nContent-Length: 3\r\n\r\nabc", 200, b"abc"),
+        (b"204 No Content\r\nContent-Length: 5\r\n\r\n", 204, b""),
+        (b"304 Not Modified\r\nContent-Length: 5\r\n\r\n", 304, b""),
+        (b"103 Early\r\nLink: </x>\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n", 200, b""),
+    ],
+)
+async def test_a_program_cannot_break_the_front_by_odd_lengths(
+    http: Client,
+    program: Program,
+    caplog: pytest.LogCaptureFixture,
+    raw: bytes,
+    status: int,
+    body: bytes,
+) -> None:
+    await routed(http)
+    program.raw(b"HTTP/1.1 " + raw)
+    answer = await http.ask("GET", "/routes/viewer/")
+    assert (answer.status, answer.body) == (status, body)
+    assert [record for record in caplog.records if record.levelname == "ERROR"] == []
+
+
+async def test_an_upload_that_is_slower_than_a_program_may_be_passes(
+    http: Client, program: Program
+) -> None:
+    await routed(http)
+    async with http.connected() as connection:
+        await connection.ask("POST", "/routes/viewer/up")
+        await connection.send(h11.Data(data=b"a"))
+        await asyncio.sleep(1.5)  # the program may take 1 s
+        await connection.send(h11.Data(data=b"b"), h11.EndOfMessage())
+        answer = await connection.answer()
+    assert (answer.status, answer.body[:2]) == (200, b"2 ")
+
+
+async def test_a_program_may_refuse_an_upload_that_it_does_not_read(
+    http: Client, program: Program
+) -> None:
+    await routed(http)
+
+    async def early(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.1 413 Too Large\r\nContent-Length: 3\r\n\r\nbig")
+        await writer.drain()
+
+    program.answer = early
+    answer = await http.ask("POST", "/routes/viewer/", bytes(20_000_000))
+    assert (answer.status, answer.body) == (413, b"big")
+
+
+@asynccontextmanager
+async def unread_upload(
+    http: Client, program: Program, *events: bytes
+) -> AsyncIterator[tuple[asyncio.StreamReader, asyncio.Event]]:
+    """Sends a large request to a program that does not read its body, and answers with `events`.
+
+    Repeats the last one. Yields the answer for the client, and what is set at the program's end;
+    leaving the context breaks the connection.
+    """
+    ended = asyncio.Event()
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        reader._transport.pause_reading()  # type: ignore[attr-defined]
+        try:
+            for event in events:
+                writer.write(event)
+            while len(events) > 1:
+                writer.write(events[-1])
+                await writer.drain()
+            await asyncio.Event().wait()
+        finally:
+            ended.set()
+
+    program.answer = answer
+    reader, writer = await asyncio.open_unix_connection(str(http.path))
+    size = 10_000_000
+    writer.write(
+        b"POST /routes/viewer/ HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n"
+        b"Content-Length: %d\r\n\r\n" % size + bytes(size)
+    )
+    try:
+        yield reader, ended
+    finally:
+        writer.transport.abort()
+
+
+_STREAM = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\n"
+
+
+@pytest.mark.parametrize("events", [(_STREAM, b"data: 1\n\n"), (_STREAM,), ()])
+async def test_a_client_that_leaves_a_program_that_does_not_read_frees_the_place(
+    http: Client, program: Program, events: tuple[bytes, ...]
+) -> None:
+    await routed(http)
+    async with unread_upload(http, program, *events) as (reader, ended):
+        if events:
+            assert b"200" in await reader.readline()
+    await asyncio.wait_for(ended.wait(), 30)
+
+
+@pytest.mark.parametrize(("events", "first"), [((), b"504"), ((_STREAM,), b"200")])
+async def test_a_program_that_does_not_read_ends_though_the_client_stays(
+    http: Client, program: Program, events: tuple[bytes, ...], first: bytes
+) -> None:
+    await routed(http)
+    async with unread_upload(http, program, *events) as (reader, ended):
+        assert first in await reader.readline()
+        await asyncio.wait_for(ended.wait(), 30)
+        rest = await asyncio.wait_for(reader.read(), 30)
+    assert (b"did not read the request" in rest) is (first == b"504")
+    assert not rest.endswith(b"0\r\n\r\n")
+
+
+async def test_a_stream_goes_on_though_the_program_does_not_read(
+    http: Client, program: Program
+) -> None:
+    await routed(http)
+    async with unread_upload(http, program, _STREAM, b"data: 1\n\n") as (reader, _):
+        loop = asyncio.get_running_loop()
+        late = loop.time() + 1.5  # the program may read nothing for 1 s
+        while loop.time() < late:
+            assert await reader.readuntil(b"data: 1\n\n")
 
 
 async def test_an_answer_that_is_cut_off_is_cut_off_for_the_client(

@@ -13,7 +13,7 @@ from typing import Any
 import h11
 import pytest
 
-from claraedge.config import DeploymentsSettings, HttpSettings
+from claraedge.config import ApiSettings, DeploymentsSettings, HttpSettings
 from claraedge.runner.protocol import ContainerSpec
 from tests.rig.certificates import free_port
 from tests.rig.waiting import eventually
@@ -104,10 +104,17 @@ def program() -> Program:
 
 
 @pytest.fixture
-async def daemon(folder: Path, program: Program) -> AsyncIterator[Daemon]:
+async def daemon(
+    folder: Path, program: Program, request: pytest.FixtureRequest
+) -> AsyncIterator[Daemon]:
+    """A daemon with the program's image; a parameter: seconds in which a client has to read."""
     listen = (f"127.0.0.1:{free_port()}",)
     settings = HttpSettings(listen=listen, route_seconds=1.0)
-    config = {"http": settings, "deployments": DeploymentsSettings(up_seconds=0.05)}
+    config: dict[str, Any] = {
+        "http": settings,
+        "deployments": DeploymentsSettings(up_seconds=0.05),
+        "api": ApiSettings(idle_seconds=getattr(request, "param", 300.0)),
+    }
     async with daemon_in(folder, **config) as daemon:
         daemon.runner.add_image("web:1", forever, listens={8080: program})
         yield daemon
@@ -362,6 +369,15 @@ async def test_a_program_that_does_not_read_ends_though_the_client_stays(
         rest = await asyncio.wait_for(reader.read(), 30)
     assert (b"did not read the request" in rest) is (first == b"504")
     assert not rest.endswith(b"0\r\n\r\n")
+
+
+@pytest.mark.parametrize("daemon", [1.0], indirect=True)
+async def test_a_client_that_stays_but_does_not_read_is_ended(
+    http: Client, program: Program
+) -> None:
+    await routed(http)
+    async with unread_upload(http, program, _STREAM, bytes(65536)) as (_, ended):
+        await asyncio.wait_for(ended.wait(), 30)
 
 
 async def test_a_stream_goes_on_though_the_program_does_not_read(

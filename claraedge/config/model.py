@@ -83,7 +83,8 @@ class HttpSettings(Section, frozen=True, kw_only=True):
     """Names and addresses by which clients call this device, other than `localhost` and those that
     it listens on. Requests with another `Host` are refused."""
     route_seconds: Seconds = 60.0
-    """Time in which a program behind a static route has to begin its answer."""
+    """Time in which a program behind a static route has to read each part of a request, and to
+    begin its answer."""
     trusted_routes: tuple[Text, ...] = ()
     """Prefixes of static routes whose pages may do in a browser whatever its user may do on this
     device, as web applications that call their own server need. Pages of other routes run in a

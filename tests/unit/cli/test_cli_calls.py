@@ -243,9 +243,8 @@ def test_logs_that_are_followed_are_a_json_object_a_line(daemon, claraedge):
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (("c1", "--deployment", "cam"), "--deployment has no job, operator or attempt"),
-        (("-d", "cam", "-o", "convert"), "--deployment has no job, operator or attempt"),
-        (("-d", "cam", "--attempt", "1"), "--deployment has no job, operator or attempt"),
+        (("c1", "--deployment", "cam"), "--deployment has no job or operator"),
+        (("-d", "cam", "-o", "convert"), "--deployment has no job or operator"),
         (("c1", "-e", "main"), "--executable is for a --deployment"),
         (("c1", "--attempt", "0"), "0 is not in the range"),
         (("c1", "--tail", "-1"), "-1 is not in the range"),

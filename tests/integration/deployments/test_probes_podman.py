@@ -32,6 +32,8 @@ SERVE = (
 )
 #: The address of the component on its network.
 OWN = "$(busybox ip -4 -o addr show eth0 | busybox sed 's,.* inet ,,;s,/.*,,'):"
+#: Kind of a probe -> the path that it asks for.
+PROBED = {"http": "/well", "tcp": ""}
 SETTINGS = DeploymentsSettings(up_seconds=0.5)
 
 
@@ -66,7 +68,7 @@ async def test_a_server_that_hangs_is_started_again_though_its_program_runs(
             executable(
                 image=busybox.names[0],
                 command=(command,),
-                probe=probed("/well", timeout=1),
+                probe=probed("/well", timeout=1, failures=4),
             ),
             restart=RestartPolicy.ON_FAILURE,
         )
@@ -84,7 +86,7 @@ async def test_a_server_that_hangs_is_started_again_though_its_program_runs(
             "one", lambda v: next(iter(v.deployment.executables.values())).restarts
         )
         (record,) = view.deployment.executables.values()
-        assert "failed 2 times: GET /well at port 8080 got no answer within 1 s" in record.reason
+        assert "failed 4 times: GET /well at port 8080 got no answer within 1 s" in record.reason
         assert "its last line: began" in record.reason
         assert (volumes / "kept" / "hung").exists()
         view = await rig.until("one", lambda v: v.status is DeploymentStatus.RUNNING)
@@ -98,7 +100,8 @@ async def test_a_program_is_reached_at_whichever_of_its_addresses_it_listens(
     address: str, tmp_path: Path, busybox: Image, runner: PodmanRunner
 ) -> None:
     command = SERVE.replace("ADDRESS", address)
-    probes = {"http": probed("/well", delay=0), "tcp": probed("", delay=0)}
+    # enough failures for the start of a program on a busy machine, fewer than up_seconds
+    probes = {name: probed(path, delay=0, failures=6) for name, path in PROBED.items()}
     packs = {
         name: package(
             component(executable(image=busybox.names[0], command=(command,), probe=probe)),
@@ -112,7 +115,7 @@ async def test_a_program_is_reached_at_whichever_of_its_addresses_it_listens(
         instance=new_id(),
         grace=1.0,
         packages=list(packs.values()),
-        settings=DeploymentsSettings(up_seconds=6),
+        settings=DeploymentsSettings(up_seconds=8),
     ) as rig:
         for name, pack in packs.items():
             await rig.deploy(name, pack)

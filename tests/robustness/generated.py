@@ -294,6 +294,8 @@ class Requests:
             return self._id(descriptor.name.removesuffix("_id"))
         if descriptor.containing_type.name in ("GetItemRequest", "RetryItemRequest"):
             return self._id("item")
+        if descriptor.full_name == "claraedge.v1.CreateNetworkRequest.name" and self._sane:
+            return f"net {rng.randrange(10**9)}"  # unique, as its name has to be
         if descriptor.containing_type.name == "RemoveImageRequest":
             return "loaded:1" if self._sane else rng.choice(("loaded:1", "loaded", *_ODD))
         return self._text(descriptor.name)
@@ -337,7 +339,7 @@ class Requests:
                 "operator_name": "first", "operator": "first", "executable": "first",
                 "component": "front", "plan": "default", "image": "hello:1",
                 "name": rng.choice(("a", "a", "a", "net")),
-                "prefix": rng.choice(("viewer", "viewer", "report-2")),
+                "prefix": rng.choice(("viewer", f"report-{rng.randrange(10**9)}")),
                 "ros_distro": rng.choice(("", "noetic")), "interface": "",
             }  # fmt: skip
             return words.get(name, "text")

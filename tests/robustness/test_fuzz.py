@@ -144,6 +144,8 @@ class Campaign:
         package = await call("claraedge.v1.Packages.Create", manifest=manifest)
         name = uuid.uuid4().hex
         await call("claraedge.v1.Deployments.Create", name=name, package=package.id)
+        await call("claraedge.v1.Networks.Create", name=uuid.uuid4().hex)
+        await call("claraedge.v1.Routes.Create", prefix=f"r-{uuid.uuid4().hex}")
         await call("Models.CreateCatalog")
         await call("Models.CreateInstance")
         # A link can never become a job: an item that failed, and can be tried again.

@@ -233,13 +233,12 @@ class PodmanService:
         read.
 
         `timeout` is in seconds. `counts`: False for a call that is no reason to keep the service
-        running. A failed connection is retried for `patience` seconds. With
-        `repeatable`, a call that broke off is made once more; use it only for calls that may be
-        executed twice. Raises RunnerUnavailableError, as UnreachableError where the call had no
-        effect.
+        running. A failed connection is retried for `patience` seconds; with `repeatable`, so is a
+        call that broke off, since a service that dies may break off several: use it only for calls
+        that may be executed more than once. Raises RunnerUnavailableError, as UnreachableError
+        where the call had no effect.
         """
-        deadline = time.monotonic() + self._patience
-        repeats = 1 if repeatable else 0
+        deadline: float | None = None
         while True:
             socket = await self.socket()
             try:
@@ -254,17 +253,19 @@ class PodmanService:
                         most=most,
                         timeout=timeout,
                     )
-            except UnreachableError:
-                if time.monotonic() >= deadline:
-                    self._end_unreachable()
-                    raise
-                await asyncio.sleep(0.05)
             except TimedOutError:
                 raise
-            except BrokenOffError:
-                if not repeats:
+            except (UnreachableError, BrokenOffError) as error:
+                reached = isinstance(error, BrokenOffError)
+                if reached and not repeatable:
                     raise
-                repeats -= 1
+                if deadline is None:
+                    deadline = time.monotonic() + self._patience
+                if time.monotonic() >= deadline:
+                    if not reached:
+                        self._end_unreachable()
+                    raise
+                await asyncio.sleep(0.05)
 
     @contextlib.contextmanager
     def attended(self, *, counts: bool = True) -> Iterator[None]:

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from claraedge.runner.podman import PodmanRunner
+from claraedge.runner.service.http import BrokenOffError
 from claraedge.runner.service.service import PodmanService
 from tests.rig.waiting import eventually
 
@@ -103,3 +104,30 @@ async def test_whoever_holds_its_output_costs_nothing(podman: Podman) -> None:
         await asyncio.sleep(1)
         assert time.process_time() - began < 0.5
         assert (await service.request("GET", "/_ping")).ok
+
+
+#: Breaks off what reaches it until a fourth call of /info, as a service that dies may.
+BREAKS_OFF = """
+    whole, asked = Answer.handle, []
+    def handle(self):
+        if b"/info" in self.rfile.peek() and asked.append(1) is None and len(asked) < 4:
+            return
+        whole(self)
+    Answer.handle = handle
+"""
+
+
+async def test_a_repeatable_call_that_breaks_off_several_times_is_made_again(
+    podman: Podman,
+) -> None:
+    async with PodmanService(podman(BREAKS_OFF)) as service:
+        with pytest.raises(BrokenOffError, match="/info"):
+            await service.request("GET", "/info")
+        assert (await service.request("GET", "/info", repeatable=True)).ok
+
+
+async def test_a_call_that_breaks_off_without_end_fails_in_time(podman: Podman) -> None:
+    always = BREAKS_OFF.replace("< 4", "< 10_000")
+    async with PodmanService(podman(always), patience=0.2) as service:
+        with pytest.raises(BrokenOffError, match="/info"):
+            await service.request("GET", "/info", repeatable=True)

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from claraedge.errors import RunnerUnavailableError
 from claraedge.ids import new_id
 from claraedge.runner.podman import PodmanRunner
 from claraedge.runner.protocol import LABEL_DEPLOYMENTS, Image, Phase
@@ -50,9 +51,12 @@ async def check(rig: DeploymentRig, runner: PodmanRunner, name: str, way: str) -
     shown: list[object] = []
 
     async def only_that() -> bool:
-        found = await runner.containers({LABEL_DEPLOYMENTS: instance})
-        networks = await runner.networks({LABEL_DEPLOYMENTS: instance})
-        halves = await runner.half_made(f"claraedge-deployment-{instance[:12]}-")
+        try:
+            found = await runner.containers({LABEL_DEPLOYMENTS: instance})
+            networks = await runner.networks({LABEL_DEPLOYMENTS: instance})
+            halves = await runner.half_made(f"claraedge-deployment-{instance[:12]}-")
+        except RunnerUnavailableError:  # killed often, it is started again after longer pauses
+            return False
         processes = running(instance)
         supervisors = [c for c in commands().values() if f"deployment-{instance[:12]}" in c]
         shown[:] = [found, networks, halves, processes, supervisors]

@@ -52,6 +52,17 @@ def shown(text: str) -> str:
     return text.encode("utf-8", ESCAPES).decode("utf-8")
 
 
+def size(count: int) -> str:
+    """Returns a number of bytes with a binary unit, for people."""
+    value, units = float(count), ["KiB", "MiB", "GiB", "TiB"]
+    if count < 1024:
+        return f"{count} B"
+    unit = ""
+    while value >= 1024 and units:
+        value, unit = value / 1024, units.pop(0)
+    return f"{value:.1f} {unit}"
+
+
 def _escape(error: UnicodeError) -> tuple[str, int]:
     if not isinstance(error, UnicodeEncodeError):
         raise error

@@ -8,9 +8,10 @@ import os
 import click
 
 from claraedge.cli.options import Options, remote
-from claraedge.cli.output import clean, size
+from claraedge.cli.output import clean
 from claraedge.cli.subject import ITEM, subject
 from claraedge.errors import InvalidRequestError, ItemNotFoundError, ItemRetryError
+from claraedge.texts import size
 
 
 @click.command()

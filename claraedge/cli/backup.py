@@ -8,7 +8,8 @@ from pathlib import Path
 
 import click
 
-from claraedge.cli.output import lines, local, size, some
+from claraedge.cli.output import lines, local, some
+from claraedge.texts import size
 
 _CONFIG = click.option(
     "--config",

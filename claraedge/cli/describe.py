@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING
 import click
 
 from claraedge.cli.options import Nouns, Options, remote
-from claraedge.cli.output import clean, lines, local, size, table
+from claraedge.cli.output import clean, lines, local, table
 from claraedge.cli.subject import DEPLOYMENT, ITEM, JOB, PACKAGE, PIPELINE, subject
+from claraedge.texts import size
 
 if TYPE_CHECKING:
     from claraedge.client.values import ItemInfo, JobDetails, PipelineDetails, PipelineFileInfo

@@ -6,7 +6,8 @@ import click
 
 from claraedge.cli.create import show_warnings
 from claraedge.cli.options import Nouns, Options, remote
-from claraedge.cli.output import local, size, table
+from claraedge.cli.output import local, table
+from claraedge.texts import size
 
 _QUIET = click.option("-q", "--quiet", is_flag=True, help="Print only ids.")
 

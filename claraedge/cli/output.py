@@ -58,17 +58,6 @@ def local(moment: datetime | None) -> str:
     return moment.astimezone().strftime("%Y-%m-%d %H:%M:%S") if moment else "-"
 
 
-def size(count: int) -> str:
-    """Formats bytes with a binary unit."""
-    value, units = float(count), ["KiB", "MiB", "GiB", "TiB"]
-    if count < 1024:
-        return f"{count} B"
-    unit = ""
-    while value >= 1024 and units:
-        value, unit = value / 1024, units.pop(0)
-    return f"{value:.1f} {unit}"
-
-
 @contextmanager
 def progress(label: str, total: int) -> Iterator[Callable[[int], object]]:
     """Shows a progress bar on stderr for long transfers on a terminal.

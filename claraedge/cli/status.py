@@ -8,8 +8,9 @@ import click
 
 from claraedge import __version__
 from claraedge.cli.options import Options, remote
-from claraedge.cli.output import lines, local, size
+from claraedge.cli.output import lines, local
 from claraedge.errors import UnavailableError
+from claraedge.texts import size
 
 if TYPE_CHECKING:
     from claraedge.client.values import DiskInfo, RetentionInfo, Status

@@ -22,9 +22,13 @@ from claraedge.appliance.unix_sockets import for_group, remove_stale
 from claraedge.config import HttpSettings
 from claraedge.config.addresses import parsed
 from claraedge.web.connect.gateway import Gateway
+from claraedge.web.console import console
+from claraedge.web.console.visit import failure_page, is_page
 from claraedge.web.files import routes as files
 from claraedge.web.health import Health
 from claraedge.web.http.application import HttpApplication
+from claraedge.web.http.body import Scope
+from claraedge.web.http.failures import FailureForm
 from claraedge.web.http.guard import Guard
 from claraedge.web.http.listener import Listener
 from claraedge.web.http.protocol import HEADER_BYTES, KEEP_ALIVE, HttpProtocol
@@ -91,13 +95,14 @@ class HttpServer:
             *Health(methods, self._upstream).routes(),
             *MetricsPage(metrics).routes(),
             *OpenApi(methods).routes(),
+            *console.routes_of(methods, self._upstream),
             *RouteProxy(dial, settings.route_seconds, settings.trusted_routes).routes(),
         ]
         if token is not None:
             routes += LoginPages(guard).routes()
         self._server = _Server(
             uvicorn.Config(
-                HttpApplication(Router(routes), guard, idle=idle, form_of=form_of),
+                HttpApplication(Router(routes), guard, idle=idle, form_of=_form_of),
                 http=HttpProtocol,
                 ws="none",
                 lifespan="off",
@@ -236,6 +241,14 @@ class _Server(uvicorn.Server):
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
         yield
+
+
+def _form_of(scope: Scope) -> FailureForm:
+    """Returns the form of failures of a request."""
+    path: str = scope["path"]
+    kind: bytes = dict(scope["headers"]).get(b"content-type", b"")
+    signs_in = path == "/login" and kind.startswith(b"application/x-www-form-urlencoded")
+    return partial(failure_page, scope) if signs_in or is_page(path) else form_of(path)
 
 
 def _bound(path: Path) -> socket.socket:

@@ -23,16 +23,16 @@ class HttpApplication:
     """Serves the routes of a router."""
 
     def __init__(
-        self, router: Router, guard: Guard, *, idle: float, form_of: Callable[[str], FailureForm]
+        self, router: Router, guard: Guard, *, idle: float, form_of: Callable[[Scope], FailureForm]
     ) -> None:
-        """`idle`: seconds to wait for a client. `form_of`: the form of failures at a path."""
+        """`idle`: seconds to wait for a client. `form_of`: the form of a request's failure."""
         self._router = router
         self._guard = guard
         self._idle = idle
         self._form_of = form_of
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        reply = Reply(scope, send, self._idle, self._form_of(scope["path"]))
+        reply = Reply(scope, send, self._idle, self._form_of(scope))
         with contextlib.suppress(ClientGoneError):
             try:
                 await self._answer(scope, Body(receive, self._idle), reply)

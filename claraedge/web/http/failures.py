@@ -12,6 +12,7 @@ import contextlib
 import json
 import logging
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
 import grpc
@@ -84,13 +85,23 @@ class HttpError(Exception):
         return json.dumps(self.body, separators=(",", ":")).encode()
 
 
-#: Returns the HTTP status and the JSON body of a failure.
-FailureForm: TypeAlias = Callable[[HttpError], tuple[int, bytes]]
+@dataclass(frozen=True, slots=True)
+class FailureAnswer:
+    """The HTTP answer of a failure."""
+
+    status: int
+    body: bytes
+    content_type: str = "application/json"
+    headers: Mapping[str, str] = field(default_factory=dict)
 
 
-def connect_form(failure: HttpError) -> tuple[int, bytes]:
+#: Returns the answer of a failure.
+FailureForm: TypeAlias = Callable[[HttpError], FailureAnswer]
+
+
+def connect_form(failure: HttpError) -> FailureAnswer:
     """Returns a failure in the form of the Connect protocol."""
-    return failure.status, failure.text
+    return FailureAnswer(failure.status, failure.text)
 
 
 def connect_code(code: str) -> str:

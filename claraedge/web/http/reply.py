@@ -114,9 +114,9 @@ class Reply:
 
     async def fail(self, failure: HttpError) -> None:
         """Sends a failure as a whole answer."""
-        headers = {**failure.headers, NAME_KEY: failure.name}
-        status, body = self._form(failure)
-        await self.whole(body, "application/json", status=status, headers=headers)
+        answer = self._form(failure)
+        headers = {**failure.headers, NAME_KEY: failure.name, **answer.headers}
+        await self.whole(answer.body, answer.content_type, status=answer.status, headers=headers)
 
     async def _sent(self, event: dict[str, object]) -> None:
         """Sends an event. Raises ClientGoneError if the client has gone, or does not read."""

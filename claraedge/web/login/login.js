@@ -3,22 +3,27 @@
 const state = document.getElementById("state");
 const form = document.getElementById("form");
 
-async function send(path, body, done) {
+// Without this script the form is sent as it is. With it, a wrong token is reported on this page.
+async function signIn(token) {
   state.textContent = "…";
   try {
-    const answer = await fetch(path, {
+    const answer = await fetch("/login", {
       method: "POST",
       headers: { "Content-Type": "application/json" },
-      body: JSON.stringify(body),
+      body: JSON.stringify({ token }),
     });
-    state.textContent = answer.ok ? done : (await answer.json()).message;
+    if (answer.ok) location.replace(nextPage());
+    else state.textContent = (await answer.json()).message;
   } catch (error) {
     state.textContent = "The device does not answer: " + error.message;
   }
 }
 
-function signIn(token) {
-  return send("/login", { token }, "You are signed in, until the daemon is started again.");
+// A path of this device, or the overview.
+function nextPage() {
+  const given = new URLSearchParams(location.search).get("next") || "/";
+  const target = new URL(given, location.href);
+  return target.origin === location.origin ? target.href : "/";
 }
 
 form.addEventListener("submit", (event) => {
@@ -28,13 +33,9 @@ form.addEventListener("submit", (event) => {
   field.value = "";
 });
 
-document.getElementById("out").addEventListener("click", () => {
-  send("/logout", {}, "You are signed out.");
-});
-
 // A fragment is never sent to a server; it must not stay in the history of the browser either.
 const given = new URLSearchParams(location.hash.slice(1)).get("token");
 if (given !== null) {
-  history.replaceState(null, "", location.pathname);
+  history.replaceState(null, "", location.pathname + location.search);
   signIn(given);
 }

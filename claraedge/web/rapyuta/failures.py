@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from claraedge.web.http.failures import FailureForm, HttpError, connect_form
+from claraedge.web.http.failures import FailureAnswer, FailureForm, HttpError, connect_form
 from claraedge.web.rpc.codecs import json_text
 
 #: What the paths of the SDK begin with.
@@ -30,6 +30,6 @@ def form_of(path: str) -> FailureForm:
     return _sdk_form if path.startswith(_PREFIXES) else connect_form
 
 
-def _sdk_form(failure: HttpError) -> tuple[int, bytes]:
+def _sdk_form(failure: HttpError) -> FailureAnswer:
     status = _STATUSES.get(failure.status, failure.status)
-    return status, json_text({"error": str(failure)})
+    return FailureAnswer(status, json_text({"error": str(failure)}))

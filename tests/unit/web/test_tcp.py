@@ -206,11 +206,55 @@ async def test_a_wrong_form_of_signing_in_is_refused(site: Site, body: bytes) ->
     assert (await site.http.post("/login", body)).status == 400
 
 
-async def test_signing_in_reads_little_and_json_alone(site: Site) -> None:
-    assert (await site.http.post("/login", b" " * 2000)).status == 413
-    body = f"token={site.token}".encode()
-    form = {"Content_Type": "application/x-www-form-urlencoded"}
-    assert (await site.http.ask("POST", "/login", body, **form)).status == 415
+async def test_signing_in_reads_little(site: Site) -> None:
+    assert (await site.http.post("/login", b" " * 5000)).status == 413
+    kind = {"Content_Type": "text/plain"}
+    assert (await site.http.ask("POST", "/login", b"token=x", **kind)).status == 415
+
+
+FORM = {"Content_Type": "application/x-www-form-urlencoded"}
+
+
+@pytest.mark.parametrize(
+    ("asked", "shown"),
+    [
+        ("", "/"),
+        ("?next=%2Fui%2Fjobs%2Fabc", "/ui/jobs/abc"),
+        ("?next=%2F%2Fevil.example", "/"),
+        ("?next=https%3A%2F%2Fevil.example", "/"),
+        ("?next=%2F%5Cevil.example", "/"),
+        ("?next=%2F%0D%0ASet-Cookie%3A%20x", "/"),
+        ("?next=%2F%C3%A9", "/"),
+    ],
+)
+async def test_a_form_without_a_script_signs_in_and_goes_where_its_viewer_wanted(
+    site: Site, asked: str, shown: str
+) -> None:
+    answer = await site.http.ask("POST", f"/login{asked}", f"token={site.token}".encode(), **FORM)
+    assert (answer.status, answer.headers["location"]) == (303, shown)
+    cookie = answer.headers["set-cookie"].partition(";")[0]
+    assert await site.status(Cookie=cookie) == 200
+    out = await site.http.ask("POST", "/logout", b"", Cookie=cookie, **FORM)
+    assert (out.status, out.headers["location"]) == (303, "/login")
+    assert await site.status(Cookie=cookie) == 401
+
+
+async def test_a_form_with_a_wrong_token_gets_a_page_that_says_so(site: Site) -> None:
+    answer = await site.http.ask("POST", "/login", b"token=wrong", **FORM)
+    assert answer.status == 401
+    assert answer.headers["content-type"].startswith("text/html")
+    assert b"claraedge token" in answer.body
+    assert "set-cookie" not in answer.headers
+
+
+async def test_pages_lead_who_is_not_signed_in_to_the_login(site: Site) -> None:
+    for path in ("/", "/ui/jobs/abc", "/ui/nothing"):
+        answer = await site.http.ask("GET", path)
+        assert answer.status == 303
+        assert answer.headers["location"] == f"/login?next={path.replace('/', '%2F')}"
+    answer = await site.http.ask("GET", "/", Cookie=await signed_in(site))
+    assert answer.status == 200
+    assert b"<h1>" in answer.body
 
 
 async def test_a_page_of_another_site_signs_nobody_in_or_out(site: Site) -> None:

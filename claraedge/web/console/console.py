@@ -1,0 +1,22 @@
+"""The routes of the console."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+from claraedge.web.console import assets
+from claraedge.web.console.pages.job import JobPages
+from claraedge.web.console.pages.language import LanguagePages
+from claraedge.web.console.pages.overview import OverviewPages
+from claraedge.web.console.visit import Daemon, Pages
+from claraedge.web.http.router import Route
+from claraedge.web.rpc.methods import Method
+from claraedge.web.rpc.upstream import Upstream
+
+
+def routes_of(methods: Mapping[str, Method], upstream: Upstream) -> Iterable[Route]:
+    """Yields all routes of the console."""
+    pages = Pages(Daemon(methods, upstream))
+    yield from assets.routes()
+    for kind in (OverviewPages, JobPages, LanguagePages):
+        yield from kind(pages).routes()

@@ -1,0 +1,162 @@
+"""The page of one job: how far it is, and what it waits for."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from claraedge.web.console.graph import Node, drawn
+from claraedge.web.console.rendering import between, moment, urlpath
+from claraedge.web.console.visit import Pages, Visit
+from claraedge.web.console.words import Words, words
+from claraedge.web.http.failures import HttpError
+from claraedge.web.http.router import Route
+from claraedge.wire.claraedge.v1 import appliance_pb2
+from claraedge.wire.nvidia.clara.platform import common_pb2, jobs_pb2, pipelines_pb2
+
+#: The kind of a state, and the key of its text, of each status of an operator.
+_STATUSES = {
+    jobs_pb2.JOB_OPERATOR_STATUS_PENDING: ("wait", "pending"),
+    jobs_pb2.JOB_OPERATOR_STATUS_RUNNING: ("run", "running"),
+    jobs_pb2.JOB_OPERATOR_STATUS_COMPLETED: ("well", "completed"),
+    jobs_pb2.JOB_OPERATOR_STATUS_FAULTED: ("bad", "faulted"),
+}
+_NOT_RUN = ("stop", "not_run")
+_PRIORITIES = {1: "lower", 2: "normal", 3: "higher", 4: "immediate"}
+#: The length of the course of a job, in units of its picture.
+_COURSE = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class _Bar:
+    """The time in which an operator ran, as part of that of its job."""
+
+    start: int
+    width: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Operator:
+    """An operator as its row shows it."""
+
+    name: str
+    kind: str
+    text: str
+    started: common_pb2.Timestamp | None
+    took: str
+    bar: _Bar | None
+
+
+class JobPages:
+    """Shows a job, and cancels it."""
+
+    def __init__(self, pages: Pages) -> None:
+        self._pages = pages
+
+    def routes(self) -> Iterable[Route]:
+        """Yields the routes."""
+        yield self._pages.get("/ui/jobs/{job}", self._show)
+        yield self._pages.post("/ui/jobs/{job}/cancel", self._cancel)
+
+    async def _show(self, visit: Visit) -> None:
+        id_ = visit.request.parameters["job"]
+        job = await visit.ask(
+            "nvidia.clara.platform.Jobs/Status",
+            jobs_pb2.JobsStatusRequest(job_id=common_pb2.Identifier(value=id_)),
+            jobs_pb2.JobsStatusResponse,
+        )
+        waits = await visit.ask(
+            "claraedge.v1.Queue/Explain",
+            appliance_pb2.ExplainRequest(job_id=id_),
+            appliance_pb2.ExplainResponse,
+        )
+        operators = _operators(job)
+        await visit.show(
+            "job.html",
+            job=job,
+            operators=operators,
+            graph=_graph(job, operators, words(visit.language)),
+            pipeline=await _pipeline_name(visit, job.pipeline_id),
+            priority=_PRIORITIES.get(job.priority, "normal"),
+            waits=[wait for wait in waits.waits if wait.text],
+        )
+
+    async def _cancel(self, visit: Visit) -> None:
+        id_ = visit.request.parameters["job"]
+        await visit.ask(
+            "nvidia.clara.platform.Jobs/Cancel",
+            jobs_pb2.JobsCancelRequest(
+                job_id=common_pb2.Identifier(value=id_), reason=visit.field("reason")
+            ),
+            jobs_pb2.JobsCancelResponse,
+        )
+        await visit.go(f"/ui/jobs/{urlpath(id_)}", "cancelled")
+
+
+async def _pipeline_name(visit: Visit, id_: common_pb2.Identifier) -> str:
+    """Returns the name of a pipeline; empty if it was removed."""
+    try:
+        found = await visit.ask(
+            "nvidia.clara.platform.Pipelines/Details",
+            pipelines_pb2.PipelinesDetailsRequest(pipeline_id=id_),
+            pipelines_pb2.PipelinesDetailsResponse,
+        )
+    except HttpError as error:
+        if error.status == 404:
+            return ""
+        raise
+    return found.name
+
+
+def _operators(job: jobs_pb2.JobsStatusResponse) -> list[_Operator]:
+    ended = job.state == jobs_pb2.JOB_STATE_STOPPED
+    first = moment(job.started)
+    last = moment(job.stopped) or datetime.now(UTC)
+    found = []
+    for one in job.operator_details:
+        kind, text = _STATUSES.get(one.status, _NOT_RUN)
+        if ended and kind in ("wait", "run"):
+            kind, text = _NOT_RUN
+        started = one.started if one.HasField("started") else None
+        stopped = one.stopped if one.HasField("stopped") else None
+        if stopped is None and ended:
+            stopped = job.stopped
+        start, stop = moment(started), moment(stopped)
+        found.append(
+            _Operator(
+                name=one.name,
+                kind=kind,
+                text=text,
+                started=started,
+                took=between(started, stopped),
+                bar=_bar(first, last, start, stop) if first and start else None,
+            )
+        )
+    return found
+
+
+def _bar(first: datetime, last: datetime, start: datetime, stop: datetime | None) -> _Bar:
+    whole = max((last - first).total_seconds(), 1.0)
+    at = min(max((start - first).total_seconds() / whole, 0.0), 1.0)
+    end = min(max(((stop or last) - first).total_seconds() / whole, at), 1.0)
+    begin = min(round(at * _COURSE), _COURSE - 4)
+    return _Bar(begin, min(max(round(end * _COURSE) - begin, 4), _COURSE - begin))
+
+
+def _graph(job: jobs_pb2.JobsStatusResponse, operators: Sequence[_Operator], t: Words) -> str:
+    known = {one.name: one for one in operators}
+    nodes = []
+    for node in job.dag:
+        operator = known.get(node.name)
+        kind, text = (operator.kind, operator.text) if operator else _NOT_RUN
+        nodes.append(
+            Node(
+                name=node.name,
+                after=[one.name for one in node.input_dependencies],
+                follows=[one.name for one in node.order_dependencies],
+                kind=kind,
+                label=t(f"operator.{text}"),
+            )
+        )
+    return drawn(nodes, t("job.graph"))

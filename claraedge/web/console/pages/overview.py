@@ -1,0 +1,112 @@
+"""The first page: whether all is well, and what to do if it is not."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from claraedge.web.console.visit import Pages, Visit
+from claraedge.web.http.router import Route
+from claraedge.wire.claraedge.v1 import appliance_pb2
+from claraedge.wire.nvidia.clara.platform import jobs_pb2
+
+_COMMAND = re.compile(r"`([^`]+)`")
+#: Kinds of things of Appliance.TryAgain.
+_AGAIN = frozenset({"delivery", "image", "job", "model", "pipeline", "removal"})
+#: Jobs on the page.
+_LAST = 8
+#: Without a filter, jobs that have stopped are left out.
+_ALL = jobs_pb2.JobsListRequest.JobFilter(
+    has_state=[jobs_pb2.JOB_STATE_PENDING, jobs_pb2.JOB_STATE_RUNNING, jobs_pb2.JOB_STATE_STOPPED]
+)
+
+
+@dataclass(frozen=True, slots=True)
+class _Again:
+    """A thing that was set aside, and can be tried again."""
+
+    kind: str
+    name: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Warning:
+    """A warning, with what to do about it: a command, or what can be done on the page."""
+
+    text: str
+    command: str
+    again: _Again | None
+
+
+@dataclass(frozen=True, slots=True)
+class _Health:
+    """Whether all is well: the kind of a state, and the key of a text."""
+
+    kind: str
+    text: str
+    count: int
+
+
+class OverviewPages:
+    """Shows the state of the device, and has things tried again."""
+
+    def __init__(self, pages: Pages) -> None:
+        self._pages = pages
+
+    def routes(self) -> Iterable[Route]:
+        """Yields the routes."""
+        yield self._pages.get("/", self._show)
+        yield self._pages.post("/ui/again", self._try_again)
+
+    async def _show(self, visit: Visit) -> None:
+        status = await visit.ask(
+            "claraedge.v1.Appliance/Status",
+            appliance_pb2.StatusRequest(),
+            appliance_pb2.StatusResponse,
+        )
+        jobs = await visit.some(
+            "nvidia.clara.platform.Jobs/List",
+            jobs_pb2.JobsListRequest(filter=_ALL),
+            jobs_pb2.JobsListResponse,
+            _LAST,
+        )
+        await visit.show(
+            "overview.html",
+            status=status,
+            verdict=_verdict(status),
+            warnings=[_warning(text) for text in status.warnings],
+            jobs=[one.job_details for one in jobs if one.HasField("job_details")],
+        )
+
+    async def _try_again(self, visit: Visit) -> None:
+        await visit.ask(
+            "claraedge.v1.Appliance/TryAgain",
+            appliance_pb2.TryAgainRequest(kind=visit.field("kind"), name=visit.field("name")),
+            appliance_pb2.TryAgainResponse,
+        )
+        await visit.go("/", "again")
+
+
+def _verdict(status: appliance_pb2.StatusResponse) -> _Health:
+    if status.warnings:
+        return _Health("bad", "warnings", len(status.warnings))
+    waiting = status.items_parked + status.items_failed
+    if waiting:
+        return _Health("wait", "items", waiting)
+    return _Health("well", "well", 0)
+
+
+def _warning(text: str) -> _Warning:
+    """Returns a warning of the daemon; the last command in it is what to do."""
+    commands = _COMMAND.findall(text)
+    command = commands[-1] if commands else ""
+    again = None
+    try:
+        words = shlex.split(command)
+    except ValueError:
+        words = []
+    if len(words) == 4 and words[:2] == ["claraedge", "retry"] and words[2] in _AGAIN:
+        again = _Again(*words[2:])
+    return _Warning(text=text, command=command, again=again)

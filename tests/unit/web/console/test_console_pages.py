@@ -1,0 +1,162 @@
+"""The first pages of the console, of a whole daemon with the in-memory runner."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import pytest
+
+from claraedge.web.console import visit as module
+from claraedge.web.console.rendering import POLICY
+from claraedge.wire.nvidia.clara.platform import jobs_pb2
+from tests.rig.pipelines import chain
+from tests.unit.web.conftest import Answer, Client, Daemon
+
+HOSTILE = "<script>alert(1)</script>\"'&"
+FORM = "application/x-www-form-urlencoded"
+
+
+async def page(http: Client, path: str, **headers: str) -> str:
+    answer = await http.ask("GET", path, **headers)
+    assert answer.status == 200, answer.body
+    assert answer.headers["content-type"] == "text/html; charset=utf-8"
+    assert answer.headers["content-security-policy"] == POLICY
+    return answer.body.decode()
+
+
+async def send(http: Client, path: str, body: str = "", **headers: str) -> Answer:
+    return await http.ask("POST", path, body.encode(), Content_Type=FORM, **headers)
+
+
+async def job_of(daemon: Daemon, name: str = "job", **more: Any) -> str:
+    pipeline = await daemon.register(chain("one", "two"))
+    request = jobs_pb2.JobsCreateRequest(name=name, **more)
+    request.pipeline_id.value = pipeline
+    made = await daemon.jobs.Create(request)
+    assert made.header.code == 0, made
+    return str(made.job_id.value)
+
+
+async def test_an_empty_device_says_that_all_is_well_and_what_to_do(
+    daemon: Daemon, http: Client
+) -> None:
+    text = await page(http, "/")
+    assert "All is well." in text
+    assert str(daemon.config.inbox_dir) in text
+    assert '<html lang="en">' in text
+
+
+async def test_pages_are_in_the_language_of_the_viewer(daemon: Daemon, http: Client) -> None:
+    assert "Alles in Ordnung." in await page(http, "/", Accept_Language="de-DE")
+    answer = await send(http, "/ui/language", "language=de&back=%2Fui%2Fjobs%2Fx")
+    assert (answer.status, answer.headers["location"]) == (303, "/ui/jobs/x")
+    cookie = answer.headers["set-cookie"].partition(";")[0]
+    assert "Alles in Ordnung." in await page(http, "/", Cookie=cookie)
+    assert (await send(http, "/ui/language", "language=xx")).status == 400
+    for back in ("%2F%2Fevil.example", "https%3A%2F%2Fevil.example", "%2Fapi"):
+        answer = await send(http, "/ui/language", f"language=en&back={back}")
+        assert answer.headers["location"] == "/"
+
+
+async def test_a_job_has_a_page_with_its_graph_and_operators(daemon: Daemon, http: Client) -> None:
+    pipeline = await daemon.register(chain("one", "two"))
+    job = (await daemon.run(pipeline, x=b"1")).job_id.value
+    text = await page(http, f"/ui/jobs/{job}")
+    assert "Done" in text
+    assert '<svg class="graph"' in text
+    assert text.count('class="node well"') == 2
+    assert re.search(r"<bdi class=\"name\">one</bdi>", text)
+    assert f'href="/ui/jobs/{job}"' in await page(http, "/")
+    assert "Cancel this job" not in text
+
+
+async def test_a_job_that_waits_says_why_and_is_cancelled(daemon: Daemon, http: Client) -> None:
+    job = await job_of(daemon)
+    text = await page(http, f"/ui/jobs/{job}")
+    assert "What it waits for" in text
+    answer = await send(http, f"/ui/jobs/{job}/cancel", "reason=no+need")
+    assert (answer.status, answer.headers["location"]) == (303, f"/ui/jobs/{job}?said=cancelled")
+    text = await page(http, answer.headers["location"])
+    assert "The job is being cancelled." in text
+    assert "Cancelled" in text
+    assert (await send(http, f"/ui/jobs/{job}/cancel")).status in (303, 409, 412)
+
+
+async def test_hostile_names_are_text(daemon: Daemon, http: Client) -> None:
+    job = await job_of(daemon, HOSTILE, metadata={"note": f"{HOSTILE}\u202e"})
+    for path in ("/", f"/ui/jobs/{job}"):
+        text = await page(http, path)
+        assert "<script>alert" not in text
+        assert "&lt;script&gt;alert(1)&lt;/script&gt;" in text
+
+
+@pytest.mark.parametrize(
+    ("path", "status"),
+    [("/ui/jobs/nothing", 400), (f"/ui/jobs/{'0' * 32}", 404), ("/ui/nothing", 404)],
+)
+async def test_a_failure_is_a_page(daemon: Daemon, http: Client, path: str, status: int) -> None:
+    answer = await http.ask("GET", path, Accept_Language="de")
+    assert answer.status == status
+    assert answer.headers["content-type"] == "text/html; charset=utf-8"
+    assert answer.headers["content-security-policy"] == POLICY
+    assert "Das hat nicht funktioniert" in answer.body.decode()
+
+
+@pytest.mark.parametrize(
+    ("body", "kind", "status"),
+    [
+        (b"{}", "application/json", 415),
+        (b"language=\xff", FORM, 400),
+        (b"language=%ff", FORM, 400),
+        (b"no pair", FORM, 400),
+        (b"x=1&" * 5000 + b"x=1", FORM, 400),
+        (b"x=" + b"1" * (module._FORM + 1), FORM, 413),
+    ],
+)
+async def test_a_form_that_is_none_is_refused(
+    daemon: Daemon, http: Client, body: bytes, kind: str, status: int
+) -> None:
+    answer = await http.ask("POST", "/ui/language", body, Content_Type=kind)
+    assert answer.status == status
+
+
+async def test_a_page_of_another_site_sends_no_form(daemon: Daemon, http: Client) -> None:
+    job = await job_of(daemon)
+    answer = await send(http, f"/ui/jobs/{job}/cancel", Origin="http://evil.example")
+    assert answer.status == 403
+    assert "Cancelled" not in await page(http, f"/ui/jobs/{job}")
+
+
+async def test_a_message_in_the_address_is_one_of_ours(daemon: Daemon, http: Client) -> None:
+    assert 'class="said"' in await page(http, "/?said=again")
+    for query in ("said=nothing", "said=", "said=again.x", "said=%7B0%7D&key=1"):
+        assert 'class="said"' not in await page(http, f"/?{query}")
+
+
+async def test_the_page_knows_where_changes_begin(daemon: Daemon, http: Client) -> None:
+    found = re.search(r'data-position="(\w+-\d+)"', await page(http, "/"))
+    assert found is not None
+    query = f"allJobs=true&after={found[1]}"
+    job = await job_of(daemon)
+    async with http.connected() as connection:
+        await connection.ask("GET", f"/v1/events?{query}", b"", Accept="text/event-stream")
+        await connection.event()
+        first = (await connection.event()).data.decode()
+    assert "event: reset" not in first
+    assert job in first
+
+
+async def test_static_files_are_kept_for_ever_by_their_digest(daemon: Daemon, http: Client) -> None:
+    text = await page(http, "/")
+    found = set(re.findall(r'"(/ui/assets/[^"]+)"', text))
+    assert len(found) >= 4
+    for path in found:
+        answer = await http.ask("GET", path)
+        assert answer.status == 200
+        assert "immutable" in answer.headers["cache-control"]
+        other = await http.ask("GET", path.partition("?")[0], Accept_Encoding="gzip")
+        assert other.headers["cache-control"] == "no-cache"
+        assert other.headers["content-encoding"] == "gzip"
+        assert len(other.body) < len(answer.body)
+    assert not re.search(r"<script(?! src=)|\bon\w+=|style=|https?://(?!www\.w3\.org)", text)

@@ -67,7 +67,7 @@ class Token:
 
         If that fails, nobody has the right token until `claraedge token` has made it.
         """
-        self._path = path
+        self.path = path
         try:
             if read(path) is None:
                 renew(path)
@@ -87,10 +87,10 @@ class Token:
     def digest(self) -> bytes | None:
         """Changes with the token; None if there is none."""
         try:
-            found = self._path.stat()
+            found = self.path.stat()
             stamp = (found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns)
             if stamp != self._stamp:
-                token = read(self._path)
+                token = read(self.path)
                 self._digest = None if token is None else _digest(token)
                 self._stamp = stamp
         except OSError:

@@ -9,12 +9,10 @@ A caller over TCP shows the token of the device, or a cookie that a browser got 
 
 from __future__ import annotations
 
-import hashlib
 import ipaddress
-import secrets
-from collections import OrderedDict
 from collections.abc import Iterable
 
+from claraedge.access.sessions import Sessions
 from claraedge.access.token import Token, bearer
 from claraedge.errors import ForeignRequestError, UnauthenticatedError
 from claraedge.web.http.body import Scope
@@ -23,8 +21,6 @@ from claraedge.web.http.headers import Headers
 from claraedge.web.http.request import Request
 
 _READS = frozenset({"GET", "HEAD"})
-#: Browsers that are signed in at the same time; one more signs the first one out.
-_SESSIONS = 1000
 
 
 class Guard:
@@ -37,8 +33,7 @@ class Guard:
         """
         self._hosts = frozenset(_same(host) for host in hosts)
         self._token = token
-        self._sessions: OrderedDict[bytes, bytes] = OrderedDict()
-        """Hashes of cookies, each with the digest of the token that it was given for."""
+        self._sessions = None if token is None else Sessions(token)
 
     def check_origin(self, scope: Scope, headers: Headers) -> None:
         """Raises HttpError for a request of a page of another site."""
@@ -55,21 +50,16 @@ class Guard:
             return
         self._check_token(bearer(shown), caller_of(scope))
 
-    def log_in(self, token: str, request: Request) -> str:
+    async def log_in(self, token: str, request: Request) -> str:
         """Returns the cookie of a browser that shows the token. Raises HttpError if it is wrong."""
         self._check_token(token, request.caller)
-        digest = None if self._token is None else self._token.digest
-        value = secrets.token_urlsafe(32)
-        if digest is not None:
-            self._sessions[_hash(value)] = digest
-        while len(self._sessions) > _SESSIONS:
-            self._sessions.popitem(last=False)
-        return _cookie(value, request.scheme)
+        assert self._sessions is not None, "a token was compared"
+        return _cookie(await self._sessions.begin(), request.scheme)
 
-    def log_out(self, request: Request) -> str:
+    async def log_out(self, request: Request) -> str:
         """Returns the cookie that removes that of a browser, which is not accepted any more."""
-        for value in _values(request.headers.get("cookie"), request.scheme):
-            self._sessions.pop(_hash(value), None)
+        if self._sessions is not None:
+            await self._sessions.end(_values(request.headers.get("cookie"), request.scheme))
         return f"{_cookie('', request.scheme)}; Max-Age=0"
 
     def _check_token(self, shown: str | None, caller: str) -> None:
@@ -84,10 +74,7 @@ class Guard:
             ) from None
 
     def _is_signed_in(self, cookies: str | None, scheme: str) -> bool:
-        digest = None if self._token is None else self._token.digest
-        return digest is not None and any(
-            self._sessions.get(_hash(value)) == digest for value in _values(cookies, scheme)
-        )
+        return self._sessions is not None and self._sessions.has(_values(cookies, scheme))
 
     def _check_host(self, scope: Scope, headers: Headers) -> None:
         value = headers.get("host")
@@ -180,7 +167,3 @@ def _values(cookies: str | None, scheme: str) -> Iterable[str]:
         name, _, value = pair.strip().partition("=")
         if name == _cookie_name(scheme):
             yield value
-
-
-def _hash(value: str) -> bytes:
-    return hashlib.sha256(value.encode()).digest()

@@ -48,11 +48,11 @@ class LoginPages:
 
     async def _log_in(self, request: Request, reply: Reply) -> None:
         token = await _token_in(request)
-        cookie = self._guard.log_in(token.strip(), request)
+        cookie = await self._guard.log_in(token.strip(), request)
         await _done(request, reply, cookie, _next_page(request))
 
     async def _log_out(self, request: Request, reply: Reply) -> None:
-        cookie = self._guard.log_out(request)
+        cookie = await self._guard.log_out(request)
         await _done(request, reply, cookie, "/login")
 
 

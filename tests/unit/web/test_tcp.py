@@ -7,6 +7,7 @@ import json
 import logging
 import socket
 import ssl
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
@@ -275,12 +276,43 @@ async def test_signing_out_ends_the_cookie(site: Site) -> None:
     assert await site.status(Cookie=other) == 200
 
 
-async def test_a_cookie_of_before_a_restart_is_refused(folder: Path) -> None:
+async def test_a_browser_stays_signed_in_when_the_daemon_is_started_again(folder: Path) -> None:
     async with site_in(folder) as site:
-        cookie, token = await signed_in(site), site.token
+        cookie, out, token = await signed_in(site), await signed_in(site), site.token
+        await site.http.post("/logout", Cookie=out)
+        sessions = site.daemon.config.state_dir / "sessions"
+        assert sessions.stat().st_mode & 0o777 == 0o600
+        assert cookie.partition("=")[2] not in sessions.read_text()
+    async with site_in(folder) as site:
+        assert await site.status(Cookie=cookie) == 200
+        assert await site.status(Cookie=out) == 401
+        tokens.renew(tokens.path_in(site.daemon.config.state_dir))
+        assert await site.status(Cookie=cookie) == 401
+        assert await site.status(Authorization=f"Bearer {token}") == 401
     async with site_in(folder) as site:
         assert await site.status(Cookie=cookie) == 401
-        assert await site.status(Authorization=f"Bearer {token}") == 200
+
+
+async def test_a_browser_signs_in_again_after_thirty_days(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cookie, now = await signed_in(site), time.time()
+    monkeypatch.setattr("claraedge.access.sessions.time.time", lambda: now + 29 * 86400)
+    assert await site.status(Cookie=cookie) == 200
+    monkeypatch.setattr("claraedge.access.sessions.time.time", lambda: now + 31 * 86400)
+    assert await site.status(Cookie=cookie) == 401
+
+
+async def test_what_is_damaged_of_the_sessions_signs_nobody_in(folder: Path) -> None:
+    async with site_in(folder) as site:
+        cookie = await signed_in(site)
+        sessions = site.daemon.config.state_dir / "sessions"
+        whole = sessions.read_bytes()
+    for content in (b"", whole[:100], b"\xff" * 1000, whole + b"x"):
+        sessions.write_bytes(content)
+        async with site_in(folder) as site:
+            expected = 200 if content.startswith(whole) else 401
+            assert await site.status(Cookie=cookie) == expected
 
 
 async def test_without_tcp_there_is_no_token_and_no_login(daemon: Daemon, http: Client) -> None:

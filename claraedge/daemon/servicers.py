@@ -29,6 +29,7 @@ from claraedge.api.packages.routes import RoutesServicer
 from claraedge.api.payloads import PayloadsServicer
 from claraedge.api.pipelines import PipelineFilesServicer, PipelinesServicer
 from claraedge.api.places import Places
+from claraedge.api.search.servicer import SearchServicer
 from claraedge.daemon.deploying import device_view
 from claraedge.daemon.parts import Parts
 from claraedge.daemon.status import status
@@ -48,6 +49,7 @@ from claraedge.wire.claraedge.v1 import (
     packages_pb2,
     pipeline_files_pb2,
     routes_pb2,
+    search_pb2,
 )
 from claraedge.wire.nvidia.clara.platform import (
     clara_pb2,
@@ -93,6 +95,7 @@ def servicers(parts: Parts, sampler: Sampler) -> Sequence[tuple[ServiceDescripto
         ),
         (_service(appliance_pb2, "Inbox"), InboxServicer(parts.inbox)),
         (_service(appliance_pb2, "Queue"), QueueServicer(parts.jobs)),
+        (_service(search_pb2, "Search"), SearchServicer(parts.jobs, parts.inbox)),
         (
             _service(appliance_pb2, "Appliance"),
             ApplianceServicer(partial(status, parts), base.config.names.table(), parts.try_again),

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 
 from claraedge.blocking import in_thread
@@ -21,11 +21,12 @@ from claraedge.delivery.roots import Roots
 from claraedge.errors import ClaraedgeError, ItemNotFoundError, ItemRetryError
 from claraedge.formats.filenames import NameKind
 from claraedge.ids import NewId
-from claraedge.inbox import records, shares
+from claraedge.inbox import finding, records, shares
 from claraedge.inbox.candidates.candidates import Candidates
 from claraedge.inbox.candidates.entry import Waiting
 from claraedge.inbox.candidates.first_seen import FirstSeen
 from claraedge.inbox.candidates.ready_queue import claimed
+from claraedge.inbox.finding import FoundItem, ItemCounts
 from claraedge.inbox.inspection.inspector import Inspection
 from claraedge.inbox.inspection.settling import Heard
 from claraedge.inbox.intake.definitions import Definitions
@@ -42,8 +43,9 @@ from claraedge.inbox.watching.watch import Signal, Watcher
 from claraedge.jobs.model import Priority
 from claraedge.payloads.tree import PayloadTree
 from claraedge.pipelines.model import Pipeline
+from claraedge.searching.page import SearchPage
 from claraedge.spool.spool import is_ours
-from claraedge.store.database import Database
+from claraedge.store.database import Database, Transaction
 from claraedge.suspects import UNRECORDED, Suspects, Work
 from claraedge.waiting.until import wait_until
 
@@ -208,6 +210,30 @@ class Inbox:
         known += [item for item in self._unrecorded(blocked_by) if item.id not in present]
         known.sort(key=lambda item: (item.first_seen, item.raw_name))
         return [item for item in known if state is None or item.state is state]
+
+    async def find(
+        self, page: SearchPage | None, states: Collection[ItemState], *, retryable: bool
+    ) -> tuple[list[FoundItem], ItemCounts]:
+        """Returns the matching items of a page in its order, and how many items there are.
+
+        Without a page: no items. See `finding.find`.
+        """
+        blocked_by = self._blocked_by()
+        unrecorded = self._unrecorded(blocked_by)
+
+        def overlay(item: Item) -> Item:
+            return self._intake.overlay(item, blocked_by)
+
+        def work(tx: Transaction) -> tuple[list[FoundItem], ItemCounts]:
+            counts = finding.counts(tx, overlay, unrecorded)
+            if page is None:
+                return [], counts
+            found = finding.find(
+                tx, page, states, retryable=retryable, overlay=overlay, unrecorded=unrecorded
+            )
+            return found, counts
+
+        return await self._database.read_page(work)
 
     def _unrecorded(self, blocked_by: str | None) -> list[Item]:
         """Returns what lies in the inbox, and may have no row."""

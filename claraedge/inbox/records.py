@@ -16,6 +16,8 @@ from claraedge.decoding import decode_json
 from claraedge.inbox.model import Claimed, Item, ItemOptions, ItemState, shown
 from claraedge.store.database import Row, Transaction
 
+#: How the reason of a failed item begins whose original was put back into the inbox.
+PUT_BACK = "tried again; before: "
 #: The states that `counts` counts.
 COUNTED = (ItemState.CLAIMED, ItemState.PARKED, ItemState.SUBMITTED, ItemState.FAILED)
 
@@ -94,9 +96,9 @@ def counts(tx: Transaction) -> Mapping[ItemState, int]:
     return {state: row[state.value] for state in COUNTED}
 
 
-def put_back(tx: Transaction, item: str, reason: str, now: float) -> None:
-    """Records that the original of a failed item is in the inbox again."""
-    tx.run("item_put_back", id=item, reason=reason, now=now)
+def put_back(tx: Transaction, item: str, before: str, now: float) -> None:
+    """Records that the original of a failed item is in the inbox again; `before`: why it failed."""
+    tx.run("item_put_back", id=item, reason=PUT_BACK + before, now=now)
 
 
 def _claimed(row: Row) -> Claimed:
@@ -271,20 +273,21 @@ def items(tx: Transaction, wanted: ItemState | None) -> Sequence[Item]:
             query = "failed_items"
         case _:
             query = "open_items"
-    return [_item(row) for row in tx.rows(query)]
+    return [item_of_row(row) for row in tx.rows(query)]
 
 
 def item(tx: Transaction, item: str) -> Item | None:
     """Returns the item of this id, or None where there is no such row."""
     row = tx.row("item", id=item)
-    return None if row is None else _item(row)
+    return None if row is None else item_of_row(row)
 
 
 def _options(row: Row) -> ItemOptions:
     return decode_json(row["options"], ItemOptions)
 
 
-def _item(row: Row) -> Item:
+def item_of_row(row: Row) -> Item:
+    """Returns an item as its row and the one of its delivery say it is."""
     return Item(
         id=row["id"],
         folder=shown(os.fsencode(Path(row["folder"], os.fsdecode(bytes(row["inside"]))))),

@@ -9,6 +9,7 @@ from collections.abc import (
     AsyncGenerator,
     Awaitable,
     Callable,
+    Collection,
     Iterable,
     Iterator,
     Mapping,
@@ -31,19 +32,21 @@ from claraedge.errors import (
     PayloadStateError,
 )
 from claraedge.ids import NewId
-from claraedge.jobs import records
+from claraedge.jobs import finding, records
 from claraedge.jobs.engine.engine import Engine
 from claraedge.jobs.engine.waits import Wait, explained
+from claraedge.jobs.finding import FoundJob
 from claraedge.jobs.following import LogReader, LogRequest, record_of
 from claraedge.jobs.listing import OPEN, JobFilter, ListedJob, bounds, listing
 from claraedge.jobs.logs import history
 from claraedge.jobs.logs.logs import JobLogs
-from claraedge.jobs.model import Job, JobState, JobStatus, Priority
+from claraedge.jobs.model import Job, JobStage, JobState, JobStatus, Priority
 from claraedge.payloads import records as payload_records
 from claraedge.payloads.model import Payload, PayloadFile, PayloadType
 from claraedge.payloads.tree import PayloadTree
 from claraedge.pipelines.model import Pipeline, decode
 from claraedge.registry import pipelines as registry
+from claraedge.searching.page import SearchPage
 from claraedge.store import disposable
 from claraedge.store.database import Database, Transaction
 from claraedge.store.failures import reported_as
@@ -223,6 +226,20 @@ class Jobs:
             async with aclosing(found) as jobs:
                 async for job in jobs:
                     yield job
+
+    async def find(
+        self, page: SearchPage | None, stages: Collection[JobStage]
+    ) -> tuple[list[FoundJob], Mapping[JobStage, int]]:
+        """Returns the matching jobs of a page in its order, and how many jobs are in each stage.
+
+        Without a page: no jobs. See `finding.find`.
+        """
+
+        def work(tx: Transaction) -> tuple[list[FoundJob], Mapping[JobStage, int]]:
+            found = [] if page is None else finding.find(tx, page, stages)
+            return found, finding.stage_counts(tx)
+
+        return await self._database.read_page(work)
 
     async def add_metadata(self, job: str, entries: Mapping[str, str]) -> dict[str, str]:
         """Adds entries to the metadata, and returns all entries. See `metadata.merge`.

@@ -31,6 +31,20 @@ class JobStatus(enum.IntEnum):
     TERMINATED = 5
 
 
+class JobStage(enum.IntEnum):
+    """How far a job is, or how it ended: state and status in one."""
+
+    UNSTARTED = 1
+    WAITING = 2
+    RUNNING = 3
+    COMPLETED = 4
+    """Ended well."""
+    FAILED = 5
+    CANCELED = 6
+    EVICTED = 7
+    TERMINATED = 8
+
+
 class Priority(enum.IntEnum):
     """The priority class of a job in the queue."""
 

@@ -29,7 +29,7 @@ _USER_VERSION_AT = 60
 _FIRST = (
     "facts", "pipelines", "payloads", "jobs", "deliveries", "inbox", "models",
     "events", "job_log", "artifacts", "kept", "packages", "deployments",
-    "routes", "networks", "bags",
+    "routes", "networks", "bags", "search",
 )  # fmt: skip
 
 

@@ -87,9 +87,9 @@ class Retries:
                     f" {found.result_path}/original/{found.name} into another folder of the inbox"
                 )
             await in_folder_thread(put_back, claim, Path(found.result_path))
-            reason, now = f"tried again; before: {found.reason}", self._clock.now()
+            now = self._clock.now()
             failpoints.reach("retry: before commit")
-            await self._database.write(lambda tx: records.put_back(tx, found.id, reason, now))
+            await self._database.write(lambda tx: records.put_back(tx, found.id, found.reason, now))
             failpoints.reach("retry: committed")
 
 

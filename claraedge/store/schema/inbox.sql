@@ -28,6 +28,7 @@ CREATE TABLE inbox_items (
 ) STRICT;
 CREATE INDEX inbox_items_open ON inbox_items (state) WHERE state NOT IN ('delivered', 'failed');
 CREATE INDEX inbox_items_failed ON inbox_items (changed, removed, job) WHERE state = 'failed';
+CREATE INDEX inbox_items_by_time ON inbox_items (first_seen, id);
 CREATE INDEX inbox_items_by_work ON inbox_items (work, sequence) WHERE work IS NOT NULL;
 CREATE INDEX inbox_items_duplicates ON inbox_items (state) WHERE duplicate_of IS NOT NULL;
 -- The foreign key is checked when a job is removed.

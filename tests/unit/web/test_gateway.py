@@ -40,6 +40,7 @@ SERVICES = [
             "Packages",
             "PipelineFiles",
             "Queue",
+            "Search",
         )
     ),
 ]

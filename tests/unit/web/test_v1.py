@@ -66,6 +66,7 @@ async def test_only_methods_that_change_nothing_are_served_by_get(http: Client) 
         "Version", "Utilization", "Status", "Names", "Watch", "List", "Details", "ReadLogs",
         "Explain", "Get", "ListModels", "DownloadModel", "ListCatalogs", "ReadCatalog",
         "ListInstances", "ReadInstance", "ListUploads", "GetUpload", "ReadLog", "GetJob", "ListJobs",
+        "Find",
     }  # fmt: skip
     for rule in rules_of(await served(http)):
         assert (rule.verb == "GET") == (rule.method.path.rpartition("/")[2] in read), rule
@@ -136,6 +137,7 @@ async def test_each_unary_method_gives_equal_messages_over_grpc_connect_and_read
         "Images.Remove": (once, {"reference": "none:1"}),
         "Inbox.Get": (once, {"id": NOBODY}),
         "Inbox.Retry": (once, {"id": NOBODY}),
+        "Search.Find": (once, {}),
         "Queue.Explain": (job, {"job_id": 0}),
         "Files.GetUpload": (once, {"upload_id": NOBODY}),
         "Files.CancelUpload": (once, {"upload_id": NOBODY}),

@@ -1,0 +1,1 @@
+"""The search over jobs and items of the drop folder."""

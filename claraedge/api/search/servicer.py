@@ -1,0 +1,186 @@
+"""Serves `claraedge.v1.Search`."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Collection
+from dataclasses import replace
+from typing import TypeVar
+
+from claraedge.api.appliance import time_of
+from claraedge.api.search.tokens import place_of, token_of
+from claraedge.errors import InvalidRequestError
+from claraedge.inbox.finding import FoundItem, ItemCounts, is_retryable
+from claraedge.inbox.inbox import Inbox
+from claraedge.inbox.model import ItemState
+from claraedge.jobs.finding import FoundJob
+from claraedge.jobs.jobs import Jobs
+from claraedge.jobs.model import JobStage
+from claraedge.searching.page import SearchPage
+from claraedge.searching.words import LONGEST, SearchText
+from claraedge.wire.claraedge.v1 import appliance_pb2
+from claraedge.wire.claraedge.v1 import search_pb2 as wire
+from claraedge.wire.nvidia.clara.platform.jobs_pb2 import JobPriority
+
+E = TypeVar("E", JobStage, ItemState)
+
+#: The hits of a page if the request does not say, and the most that it may ask for.
+_HITS, _MOST = 50, 500
+#: The longest reason of a hit, in characters; Inbox.Get has the whole text.
+_TEXT = 1000
+
+_STAGES = {int(wire.JobStage.Value(f"JOB_STAGE_{one.name}")): one for one in JobStage}
+_STATES = {int(appliance_pb2.ItemState.Value(f"ITEM_STATE_{one.name}")): one for one in ItemState}
+_STATE_NUMBERS = {
+    state: appliance_pb2.ItemState.ValueType(number) for number, state in _STATES.items()
+}
+
+
+class SearchServicer:
+    """Implements `claraedge.v1.Search`: Find."""
+
+    def __init__(self, jobs: Jobs, inbox: Inbox) -> None:
+        self._jobs = jobs
+        self._inbox = inbox
+
+    async def Find(self, request: wire.FindRequest) -> wire.FindResponse:
+        """Answers Search.Find. Raises InvalidRequestError if no hit can be as it says."""
+        page = _page(request)
+        stages = _chosen(request.stages, _STAGES, "stage of jobs")
+        states = _chosen(request.states, _STATES, "state of items")
+        jobs, items = _kinds(request)
+        (found_jobs, stage_counts), (found_items, item_counts) = await asyncio.gather(
+            self._jobs.find(page if jobs else None, stages),
+            self._inbox.find(page if items else None, states, retryable=request.retryable),
+        )
+        found: list[FoundJob | FoundItem] = [*found_jobs, *found_items]
+        found.sort(key=lambda one: one.key, reverse=not page.newer)
+        response = _response(page, found)
+        response.stages.extend(
+            wire.StageCount(stage=_stage(stage), count=count)
+            for stage, count in stage_counts.items()
+        )
+        _count(response, item_counts)
+        return response
+
+
+def _page(request: wire.FindRequest) -> SearchPage:
+    if len(request.text) > LONGEST:
+        raise InvalidRequestError(
+            f"the text to search for has {len(request.text)} characters; shorten it to {LONGEST}"
+        )
+    if request.limit > _MOST:
+        raise InvalidRequestError(
+            f"a page of a search has at most {_MOST} hits, and not {request.limit}; set limit to"
+            " less, and read the next page"
+        )
+    page = SearchPage(
+        words=SearchText(request.text),
+        pipeline=request.pipeline,
+        limit=(request.limit or _HITS) + 1,
+    )
+    if not request.page_token:
+        return page
+    newer, beyond = place_of(request.page_token)
+    return replace(page, newer=newer, beyond=beyond)
+
+
+def _chosen(numbers: Collection[int], known: dict[int, E], what: str) -> frozenset[E]:
+    for number in numbers:
+        if number not in known:
+            raise InvalidRequestError(
+                f"{number} is no {what}; use 1 to {len(known)}, or leave it out for all"
+            )
+    return frozenset(known[number] for number in numbers)
+
+
+def _kinds(request: wire.FindRequest) -> tuple[bool, bool]:
+    """Returns whether to search for jobs, and for items."""
+    for kind in request.kinds:
+        if kind not in (wire.HIT_KIND_JOB, wire.HIT_KIND_ITEM):
+            raise InvalidRequestError(
+                f"{kind} is no kind of a hit; use 1 (jobs) or 2 (items), or leave it out for both"
+            )
+    of_items = bool(request.states) or request.retryable
+    jobs = not request.kinds or wire.HIT_KIND_JOB in request.kinds
+    items = not request.kinds or wire.HIT_KIND_ITEM in request.kinds
+    return (
+        jobs and (bool(request.stages) or not of_items),
+        items and (of_items or not request.stages),
+    )
+
+
+def _response(page: SearchPage, found: list[FoundJob | FoundItem]) -> wire.FindResponse:
+    more = len(found) >= page.limit
+    shown = found[: page.limit - 1]
+    if page.newer:
+        shown.reverse()
+    response = wire.FindResponse(hits=map(_hit, shown))
+    first = shown[0].key if shown else page.beyond
+    last = shown[-1].key if shown else page.beyond
+    if first is not None and (more if page.newer else page.beyond is not None):
+        response.previous_page = token_of(True, first)
+    if last is not None and (more or page.newer):
+        response.next_page = token_of(False, last)
+    return response
+
+
+def _count(response: wire.FindResponse, counts: ItemCounts) -> None:
+    response.states.extend(
+        wire.StateCount(state=_STATE_NUMBERS[state], count=count)
+        for state, count in counts.states.items()
+    )
+    response.retryable = counts.retryable
+
+
+def _hit(found: FoundJob | FoundItem) -> wire.Hit:
+    return _job(found) if isinstance(found, FoundJob) else _item(found)
+
+
+def _job(job: FoundJob) -> wire.Hit:
+    return wire.Hit(
+        kind=wire.HIT_KIND_JOB,
+        id=job.id,
+        name=job.name,
+        pipeline_id=job.pipeline,
+        pipeline_name=job.pipeline_name,
+        stage=_stage(job.stage),
+        priority=JobPriority.ValueType(job.priority),
+        cancelling=job.cancelling,
+        created=time_of(job.created),
+        started=None if job.started is None else time_of(job.started),
+        stopped=None if job.stopped is None else time_of(job.stopped),
+        has_results=job.has_results,
+    )
+
+
+def _item(found: FoundItem) -> wire.Hit:
+    item = found.item
+    return wire.Hit(
+        kind=wire.HIT_KIND_ITEM,
+        id=item.id,
+        name=item.name,
+        pipeline_id=found.pipeline,
+        pipeline_name=found.pipeline_name,
+        stage=_stage(found.stage),
+        state=_STATE_NUMBERS[item.state],
+        priority=JobPriority.ValueType(found.priority or 0),
+        cancelling=found.cancelling,
+        created=time_of(item.first_seen),
+        started=None if found.started is None else time_of(found.started),
+        stopped=None if found.stopped is None else time_of(found.stopped),
+        reason=_short(item.reason),
+        remedy=item.remedy,
+        job_id=item.job or "",
+        duplicate_of=item.duplicate_of,
+        has_results=found.has_results,
+        retryable=is_retryable(item),
+    )
+
+
+def _stage(stage: JobStage | None) -> wire.JobStage.ValueType:
+    return wire.JobStage.ValueType(stage or 0)
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= _TEXT else text[: _TEXT - 1] + "\N{HORIZONTAL ELLIPSIS}"

@@ -1,0 +1,1 @@
+"""What a search is to find, and which part of the results a page has. Pure."""

@@ -10,12 +10,14 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from claraedge import memory
 from claraedge.appliance.disks import Figures
 from claraedge.blocking import CancelFlag, in_cancellable_thread, in_thread, to_its_end
+from claraedge.config.inbox import GATHERING
 from claraedge.errors import InvalidImageError, InvalidJobIdError, InvalidRequestError
 from claraedge.formats.filenames import Names
 from claraedge.fs import files
 from claraedge.fs.adopting import Thing
 from claraedge.ids import new_id, parse_id
 from claraedge.images.images import Images
+from claraedge.inbox.drops.drops import DropFolder, Drops
 from claraedge.inbox.inbox import Inbox
 from claraedge.inbox.model import Item, ItemState
 from claraedge.jobs.jobs import Jobs
@@ -97,10 +99,11 @@ class ImagesServicer:
 
 
 class InboxServicer:
-    """Implements `claraedge.v1.Inbox`: List, Get, Retry."""
+    """Implements `claraedge.v1.Inbox`: List, Get, Retry, ListTriggers."""
 
-    def __init__(self, inbox: Inbox) -> None:
+    def __init__(self, inbox: Inbox, drops: Drops) -> None:
         self._inbox = inbox
+        self._drops = drops
 
     async def List(self, request: wire.ListItemsRequest) -> AsyncIterator[wire.ListItemsResponse]:
         items = await self._inbox.items(_state(request.state))
@@ -122,6 +125,9 @@ class InboxServicer:
 
     async def Retry(self, request: wire.RetryItemRequest) -> wire.Item:
         return _item(await self._inbox.retry(parse_id(request.id, InvalidRequestError)))
+
+    async def ListTriggers(self, request: wire.ListTriggersRequest) -> wire.ListTriggersResponse:
+        return wire.ListTriggersResponse(triggers=map(_trigger, await self._drops.folders()))
 
 
 class QueueServicer:
@@ -190,6 +196,23 @@ def _state(number: int) -> ItemState | None:
         if wire.ItemState.Value(f"ITEM_STATE_{state.name}") == number:
             return state
     raise InvalidRequestError(f"no item is ever in state {number}; leave the state out for all")
+
+
+def _trigger(found: DropFolder) -> wire.Trigger:
+    one, rule = found.trigger, found.trigger.rule
+    return wire.Trigger(
+        folder=found.name,
+        pipeline=rule.pipeline or found.name,
+        grouping=rule.grouping,
+        include=rule.include,
+        ignore=rule.ignore,
+        marker=rule.marker or "",
+        quiet_seconds=rule.quiet if rule.grouping in GATHERING else 0,
+        settle_seconds=one.settle,
+        problem=one.problem,
+        remedy=one.remedy,
+        refused=found.refused,
+    )
 
 
 def _write(_: CancelFlag, archive: Path, buffer: bytearray) -> None:

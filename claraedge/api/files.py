@@ -1,4 +1,6 @@
-"""Serves `claraedge.v1.Files`: parts of files, folders, and uploads that can be continued."""
+"""Serves `claraedge.v1.Files`: parts of files, folders, and uploads that can be continued; and
+`claraedge.v1.Drops`, whose files come by such uploads.
+"""
 
 from __future__ import annotations
 
@@ -14,11 +16,13 @@ from claraedge.errors import (
     InvalidRequestError,
 )
 from claraedge.ids import parse_id
+from claraedge.inbox.drops.drops import Drops, DropState
 from claraedge.payloads.checksums import Checksum, Comparison
 from claraedge.payloads.names import normalise
 from claraedge.payloads.records import Condition
-from claraedge.payloads.resumable import UploadState
+from claraedge.payloads.resumable import ResumableUploads, UploadState
 from claraedge.payloads.resuming import continued
+from claraedge.wire.claraedge.v1 import drops_pb2 as drops_wire
 from claraedge.wire.claraedge.v1 import files_pb2 as wire
 
 #: Files in one message of a list, and bytes of their names. Clients accept messages of 4 MiB.
@@ -28,9 +32,10 @@ _FILES, _BYTES = 500, 256 * 1024
 class FilesServicer:
     """Implements Stat, List, Read, Write, StartUpload, GetUpload, ListUploads, CancelUpload."""
 
-    def __init__(self, places: Places) -> None:
+    def __init__(self, places: Places, drops: Drops) -> None:
         self._places = places
         self._payloads = places.payloads
+        self._drops = drops
 
     async def Stat(self, request: wire.StatFileRequest) -> wire.FileInfo:
         async with self._places.of(request) as place:
@@ -140,7 +145,8 @@ class FilesServicer:
     async def _continue(
         self, head: wire.WriteFileRequest, chunks: AsyncIterator[tuple[bytes, bool]]
     ) -> wire.WriteFileResponse:
-        uploads, upload, finish = self._payloads.resumable, _upload_id(head), False
+        upload, finish = _upload_id(head), False
+        uploads = self._uploads(upload)
         async with continued(uploads, upload, head.offset, _checksum(head)) as continuation:
             async for data, finish in chunks:  # noqa: B007 - as above
                 await continuation.write(data)
@@ -148,15 +154,16 @@ class FilesServicer:
             if not finish:
                 return wire.WriteFileResponse(offset=await continuation.end())
             file, replaced = await continuation.finish(_condition(head))
-        payload = uploads.get(upload).payload
+        place = uploads.get(upload).place
         return wire.WriteFileResponse(
-            file=info_of(payload, file), offset=file.size, replaced=replaced
+            file=info_of(place, file), offset=file.size, replaced=replaced
         )
 
     async def StartUpload(self, request: wire.StartUploadRequest) -> wire.Upload:
-        return _upload(
-            await self._payloads.resumable.start(
-                _payload(request),
+        drops = request.WhichOneof("place") == "drop_id"
+        return self._upload(
+            await (self._drops.uploads if drops else self._payloads.resumable).start(
+                _drop(request) if drops else _payload(request),
                 request.name,
                 mode=request.mode,
                 size=request.size if request.HasField("size") else None,
@@ -165,16 +172,64 @@ class FilesServicer:
         )
 
     async def GetUpload(self, request: wire.GetUploadRequest) -> wire.Upload:
-        return _upload(self._payloads.resumable.get(_upload_id(request)))
+        upload = _upload_id(request)
+        return self._upload(self._uploads(upload).get(upload))
 
     async def ListUploads(self, request: wire.ListUploadsRequest) -> AsyncIterator[wire.Upload]:
-        payload = _payload(request) if request.HasField("place") else None
-        for state in await self._payloads.resumable.all(payload):
-            yield _upload(state)
+        kind = request.WhichOneof("place")
+        found: list[UploadState] = []
+        if kind != "drop_id":
+            payload = None if kind is None else _payload(request)
+            found += await self._payloads.resumable.all(payload)
+        if kind != "payload_id":
+            drop = None if kind is None else _drop(request)
+            found += await self._drops.uploads.all(drop)
+        for state in found:
+            yield self._upload(state)
 
     async def CancelUpload(self, request: wire.CancelUploadRequest) -> wire.CancelUploadResponse:
-        await self._payloads.resumable.cancel(_upload_id(request))
+        upload = _upload_id(request)
+        await self._uploads(upload).cancel(upload)
         return wire.CancelUploadResponse()
+
+    def _uploads(self, upload: str) -> ResumableUploads:
+        """Returns the uploads that an upload belongs to."""
+        drops = self._drops.uploads
+        return drops if drops.has(upload) else self._payloads.resumable
+
+    def _upload(self, state: UploadState) -> wire.Upload:
+        place = "drop_id" if self._drops.uploads.has(state.id) else "payload_id"
+        upload = wire.Upload(
+            id=state.id,
+            name=state.name,
+            offset=state.offset,
+            size=state.size,
+            note=state.note,
+            expires=time_of(state.expires),
+            finished=state.finished,
+        )
+        setattr(upload, place, state.place)
+        return upload
+
+
+class DropsServicer:
+    """Implements `claraedge.v1.Drops`: Start, Get, Finish, Cancel."""
+
+    def __init__(self, drops: Drops) -> None:
+        self._drops = drops
+
+    async def Start(self, request: drops_wire.StartDropRequest) -> drops_wire.Drop:
+        return _drop_of(await self._drops.start(request.folder))
+
+    async def Get(self, request: drops_wire.GetDropRequest) -> drops_wire.Drop:
+        return _drop_of(self._drops.get(parse_id(request.drop_id, InvalidRequestError)))
+
+    async def Finish(self, request: drops_wire.FinishDropRequest) -> drops_wire.Drop:
+        return _drop_of(await self._drops.finish(parse_id(request.drop_id, InvalidRequestError)))
+
+    async def Cancel(self, request: drops_wire.CancelDropRequest) -> drops_wire.CancelDropResponse:
+        await self._drops.cancel(parse_id(request.drop_id, InvalidRequestError))
+        return drops_wire.CancelDropResponse()
 
 
 async def _chunks(
@@ -210,6 +265,10 @@ def _payload(
     return parse_id(request.payload_id, InvalidPayloadIdError)
 
 
+def _drop(request: wire.StartUploadRequest | wire.ListUploadsRequest) -> str:
+    return parse_id(request.drop_id, InvalidRequestError)
+
+
 def _upload_id(
     request: wire.WriteFileRequest | wire.GetUploadRequest | wire.CancelUploadRequest,
 ) -> str:
@@ -227,14 +286,13 @@ def _checksum(head: wire.WriteFileRequest) -> Checksum | None:
     return Checksum(algorithm=head.checksum.algorithm, digest=head.checksum.digest)
 
 
-def _upload(state: UploadState) -> wire.Upload:
-    return wire.Upload(
+def _drop_of(state: DropState) -> drops_wire.Drop:
+    return drops_wire.Drop(
         id=state.id,
-        payload_id=state.payload,
-        name=state.name,
-        offset=state.offset,
+        folder=state.folder,
+        files=state.files,
         size=state.size,
-        note=state.note,
+        uploads=state.uploads,
         expires=time_of(state.expires),
         finished=state.finished,
     )

@@ -183,8 +183,8 @@ def _with_origin(
 
 #: Folders of the state that are the daemon's alone, and those that are given to users.
 _OWN = (
-    *("copies", "jobs", "models", "payloads", "removed", "restoring", "resumable", "services"),
-    *("spool", "unknown", "uploads"),
+    *("copies", "drops", "jobs", "models", "payloads", "removed", "restoring", "resumable"),
+    *("services", "spool", "unknown", "uploads"),
 )
 _USERS = ("outbox.path", "outbox.failed", "outbox.originals", "pipelines.path", "images.path")
 

@@ -29,6 +29,7 @@ from claraedge.images.checks import Checks
 from claraedge.images.images import Images
 from claraedge.images.power_cuts import PowerCuts
 from claraedge.images.side_loading import SideLoading
+from claraedge.inbox.drops.drops import Drops
 from claraedge.inbox.inbox import Inbox
 from claraedge.jobs.engine.engine import Engine
 from claraedge.jobs.engine.timeouts import Timeouts
@@ -179,6 +180,7 @@ class Parts:
             unstarted_after=config.jobs.unstarted_after_hours * 3600,
             rules=self._rules(),
             trust=trust,
+            expire=lambda wall: self.drops.expire(wall),
         )
         self.inbox = Inbox(
             database,
@@ -192,6 +194,9 @@ class Parts:
             queued=self.engine.waiting,
             roots=roots,
             suspects=suspects,
+        )
+        self.drops = Drops(
+            config.state_dir, self.inbox, config.names.table(), clock, new_id, blocked_by
         )
         self.delivery = Delivery(
             database,
@@ -248,6 +253,7 @@ class Parts:
         await self.delivery.prepare()
         await self.pipeline_folder.prepare()
         await self.inbox.prepare()
+        await self.drops.prepare()
         given = self.foundation.config
         kept = (given.outbox_dir, given.failed_dir, given.originals_dir)
         await in_thread(journaling.warn, (given.state_dir, given.inbox_dir, *kept))
@@ -265,6 +271,7 @@ class Parts:
             "engine": self.engine.run,
             "log caps": self.log_caps.run,
             "inbox": self.inbox.run,
+            "drops": self.drops.run,
             "delivery": self.delivery.run,
             "events": self.events.run,
             "retention": self.retention.run,

@@ -17,7 +17,7 @@ from claraedge.api.appliance import (
 )
 from claraedge.api.clara import ClaraServicer
 from claraedge.api.events import EventsServicer
-from claraedge.api.files import FilesServicer
+from claraedge.api.files import DropsServicer, FilesServicer
 from claraedge.api.jobs import JobsServicer, LogsServicer
 from claraedge.api.models import ModelsServicer
 from claraedge.api.monitor import MonitorServicer
@@ -42,6 +42,7 @@ from claraedge.wire.claraedge.v1 import (
     appliance_pb2,
     bags_pb2,
     deployments_pb2,
+    drops_pb2,
     events_pb2,
     files_pb2,
     logs_pb2,
@@ -80,7 +81,7 @@ def servicers(parts: Parts, sampler: Sampler) -> Sequence[tuple[ServiceDescripto
             ModelsServicer(parts.models, catalogs, instances, blocked_by),
         ),
         (_service(payloads_pb2, "Payloads"), PayloadsServicer(parts.payloads)),
-        (_service(files_pb2, "Files"), FilesServicer(places)),
+        (_service(files_pb2, "Files"), FilesServicer(places, parts.drops)),
         (_service(pipelines_pb2, "Pipelines"), PipelinesServicer(parts.pipelines)),
         (
             _service(pipeline_files_pb2, "PipelineFiles"),
@@ -93,7 +94,8 @@ def servicers(parts: Parts, sampler: Sampler) -> Sequence[tuple[ServiceDescripto
                 parts.images, parts.tree.uploads, blocked_by, parts.side_loading.warnings
             ),
         ),
-        (_service(appliance_pb2, "Inbox"), InboxServicer(parts.inbox)),
+        (_service(appliance_pb2, "Inbox"), InboxServicer(parts.inbox, parts.drops)),
+        (_service(drops_pb2, "Drops"), DropsServicer(parts.drops)),
         (_service(appliance_pb2, "Queue"), QueueServicer(parts.jobs)),
         (_service(search_pb2, "Search"), SearchServicer(parts.jobs, parts.inbox)),
         (

@@ -98,9 +98,9 @@ class Inbox:
         """Folders that do not belong to the configured group -> the reason, for people."""
         self._clock = clock
         self._definitions = Definitions(database)
-        self._shares = Shares()
+        self.shares = Shares()
         self._names = config.names.table()
-        self._folders = Folders(config, self._definitions, self._shares, self._names)
+        self._folders = Folders(config, self._definitions, self.shares, self._names)
         self._left_out = LeftOuts(clock)
         self._changed = asyncio.Event()
         self._settled = asyncio.Event()
@@ -144,7 +144,7 @@ class Inbox:
         """
         for folder in self._folders.wanted():
             try:
-                await self._shares.ask(folder, make, folder, self._group)
+                await self.shares.ask(folder, make, folder, self._group)
                 self._unfit.pop(folder, None)
             except ForeignGroupError as error:
                 self._unfit[folder] = str(error)
@@ -190,6 +190,15 @@ class Inbox:
                 f" {self._max_queued}; it is taken by itself once jobs have ended"
             )
         return None
+
+    @property
+    def root(self) -> Path:
+        """The folder of the inbox, an absolute path."""
+        return self._folders.root
+
+    async def layout(self) -> Triggers:
+        """Reads the triggers as they are now; none where the inbox cannot be read."""
+        return await self._folders.layout() or Triggers(self.root, ())
 
     def warnings(self) -> list[str]:
         """Returns problems of the inbox as a whole, as texts for people."""
@@ -330,7 +339,7 @@ class Inbox:
                 next_poll = min(next_poll, self._next_poll())  # it may have failed
             while entries := self._room.due(_INSPECTIONS):
                 await self._inspect(entries)
-            for folder in [f for f in self._later if not self._shares.busy(f)]:
+            for folder in [f for f in self._later if not self.shares.busy(f)]:
                 apart.create_task(self._inspect_on_share(folder), name=f"inspect {folder}")
             if self._room.any_unlisted:
                 self._changed.set()
@@ -353,14 +362,14 @@ class Inbox:
 
     async def _inspect_on_share(self, folder: Path) -> None:
         """Inspects the waiting entries of one folder on a share; this may hang."""
-        while not self._shares.busy(folder) and (later := self._later.pop(folder, None)):
+        while not self.shares.busy(folder) and (later := self._later.pop(folder, None)):
             entries = list(later.values())
             some = self._room.wanted(entries[:_INSPECTIONS])
             if len(entries) > _INSPECTIONS:
                 self._later[folder] = {entry.id: entry for entry in entries[_INSPECTIONS:]}
             if some:
                 began = self._clock.elapsed()
-                results = self._shares.begin(folder, self._room.inspect, some)
+                results = self.shares.begin(folder, self._room.inspect, some)
                 await self._apply_inspections(some, results, began)
 
     async def _apply_inspections(
@@ -377,7 +386,7 @@ class Inbox:
         """
         if self._watching is not None and not self._watching.done():
             return
-        folders = [f for f in self._outermost(layout) if not self._shares.busy(f)]
+        folders = [f for f in self._outermost(layout) if not self.shares.busy(f)]
         self._watching = asyncio.ensure_future(self._try_watch(folders))
         await asyncio.wait([self._watching], timeout=shares.ANSWER)
 
@@ -417,7 +426,7 @@ class Inbox:
         for trigger in list(triggers):
             began = self._clock.elapsed()
             found = await self._folders.entries(trigger, self._layout)
-            if found is None and self._shares.hangs(trigger.folder):
+            if found is None and self.shares.hangs(trigger.folder):
                 self._room.silent(trigger.folder, NO_ANSWER)
             if found is not None:
                 taken = self._intake.taken()

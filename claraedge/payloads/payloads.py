@@ -45,7 +45,7 @@ from claraedge.payloads.names import folder_name, normalise
 from claraedge.payloads.readers import Readers
 from claraedge.payloads.resumable import ResumableUploads
 from claraedge.payloads.tree import PayloadTree, disposable_blob
-from claraedge.payloads.uploads import BlockedBy, Upload, refuse_blocked
+from claraedge.payloads.uploads import BlockedBy, PayloadDestination, Upload, refuse_blocked
 from claraedge.store import disposable as disposables
 from claraedge.store.database import Database, Row, Transaction
 from claraedge.store.pages import Listing, pages
@@ -96,7 +96,12 @@ class Payloads:
         """Payloads of unfinished jobs from before this start, which are not checked yet."""
         self._damaged: dict[str, str] = {}
         self.resumable = ResumableUploads(
-            database, tree, clock, new_id, blocked_by, self._lists.changing, boot_id()
+            tree.resumable,
+            PayloadDestination(database, tree, new_id, self._lists.changing),
+            clock,
+            new_id,
+            blocked_by,
+            boot_id(),
         )
         self._materialising: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
 

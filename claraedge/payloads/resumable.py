@@ -15,10 +15,11 @@ import asyncio
 import contextlib
 import logging
 import os
-from collections.abc import AsyncGenerator, Callable, Collection, Sequence
-from contextlib import AbstractContextManager, asynccontextmanager
+from collections.abc import AsyncGenerator, Collection, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 import msgspec
 
@@ -26,9 +27,8 @@ from claraedge.blocking import CancelFlag, in_cancellable_thread, in_thread, wai
 from claraedge.clock import Clock
 from claraedge.decoding import decode_json
 from claraedge.errors import (
+    ClaraedgeError,
     InvalidRequestError,
-    PayloadNotFoundError,
-    PayloadStateError,
     TooManyUploadsError,
     UploadNotFoundError,
     UploadOffsetError,
@@ -36,14 +36,9 @@ from claraedge.errors import (
 from claraedge.fs import files
 from claraedge.fs.removal import remove
 from claraedge.ids import NewId
-from claraedge.payloads import records
-from claraedge.payloads.model import PayloadFile, input_prefix, stored_mode
-from claraedge.payloads.names import below, check_depth, normalise
+from claraedge.payloads.model import PayloadFile, stored_mode
 from claraedge.payloads.records import Condition
-from claraedge.payloads.tree import PayloadTree, disposable_blob
-from claraedge.payloads.uploads import BlockedBy, forget, record, refuse_blocked
-from claraedge.store import disposable
-from claraedge.store.database import Database, Transaction
+from claraedge.payloads.uploads import BlockedBy, refuse_blocked
 
 _log = logging.getLogger(__name__)
 
@@ -57,10 +52,11 @@ MAX_NOTE = 4096
 _RECORD, _DATA, _UNCHECKED = "upload.json", "0", "unchecked-"
 
 
-class Record(msgspec.Struct, frozen=True):
+class Record(msgspec.Struct, frozen=True, kw_only=True):
     """What the disk has of an upload, besides its bytes."""
 
-    payload: str
+    place: str = msgspec.field(name="payload")
+    """Id of the payload or drop that its file goes to."""
     name: str
     """The name under which its file will be stored."""
     mode: int
@@ -96,7 +92,7 @@ class Open:
         self.bound: asyncio.Timeout | None = None
         """Ends the newest call that works on it; None: there is none."""
         self.is_over = False
-        """Its payload was deleted: it is removed once no call works on it."""
+        """Its place was removed: it is removed too, once no call works on it."""
 
     @property
     def data(self) -> Path:
@@ -123,7 +119,8 @@ class UploadState:
     """Where an upload stands."""
 
     id: str
-    payload: str
+    place: str
+    """Id of the payload or drop that its file goes to."""
     name: str
     offset: int
     size: int | None
@@ -133,26 +130,46 @@ class UploadState:
     finished: bool = False
 
 
+class Destination(Protocol):
+    """Where the files of finished uploads go: places with an id, such as payloads."""
+
+    @property
+    def ended(self) -> tuple[type[ClaraedgeError], ...]:
+        """The errors by which a place says that it never accepts a file again."""
+
+    async def accept(self, place: str, name: str) -> str:
+        """Returns the name under which a file will be stored. Raises why it cannot be."""
+
+    async def refuse_ended(self, place: str) -> None:
+        """Raises an error of `ended` if the place accepts no file any more."""
+
+    async def publish(
+        self, place: str, file: PayloadFile, data: Path, condition: Condition
+    ) -> tuple[PayloadFile, bool]:
+        """Makes a whole file durable and visible; returns it, and whether it has replaced another.
+
+        `file`: its name, size and mode. `data`: its bytes; the caller removes what is left there.
+        """
+
+
 class ResumableUploads:
     """The uploads that clients may continue. Use it on the event loop."""
 
     def __init__(
         self,
-        database: Database,
-        tree: PayloadTree,
+        root: Path,
+        destination: Destination,
         clock: Clock,
         new_id: NewId,
         blocked_by: BlockedBy,
-        changing: Callable[[str], AbstractContextManager[None]],
         boot: str,
     ) -> None:
-        """`changing` is entered while the files of a payload change; `boot`: id of this boot."""
-        self._database = database
-        self._tree = tree
+        """`root`: the folder that has the uploads, which exists; `boot`: id of this boot."""
+        self._root = root
+        self._destination = destination
         self._clock = clock
         self._new_id = new_id
         self._blocked_by = blocked_by
-        self._changing = changing
         self.boot = boot
         self._open: dict[str, Open] = {}
         self._finished: dict[str, UploadState] = {}
@@ -172,7 +189,7 @@ class ResumableUploads:
     def _found(self) -> list[tuple[Open, bool]]:
         """Returns what the disk has, cut to what is certain; and whether it is finished."""
         found = []
-        for folder in sorted(self._tree.resumable.iterdir()):
+        for folder in sorted(self._root.iterdir()):
             try:
                 record = decode_json((folder / _RECORD).read_bytes(), Record)
                 status = (folder / _DATA).stat()
@@ -213,11 +230,11 @@ class ResumableUploads:
         return end
 
     async def start(
-        self, payload: str, name: str, *, mode: int, size: int | None, note: str
+        self, place: str, name: str, *, mode: int, size: int | None, note: str
     ) -> UploadState:
         """Starts an upload of one file: of `size` bytes, or of any number.
 
-        Raises what `Payloads.upload` raises, InvalidFileNameError, InvalidRequestError, and
+        Raises what `Destination.accept` raises, StorageFullError, InvalidRequestError, and
         TooManyUploadsError.
         """
         await self.expire(None)
@@ -225,10 +242,8 @@ class ResumableUploads:
             raise InvalidRequestError(f"{size} is no size of a file; give its bytes, or no size")
         if len(note.encode()) > MAX_NOTE:
             raise InvalidRequestError(f"the note has more than {MAX_NOTE} bytes; shorten it")
-        found = await self._database.read(lambda tx: records.get(tx, payload, with_files=False))
-        records.refuse_sealed(found)
+        stored = await self._destination.accept(place, name)
         refuse_blocked(self._blocked_by)
-        stored = check_depth(below(input_prefix(found.type), normalise(name)))
         if len(self._open) >= MOST:
             raise TooManyUploadsError(
                 f"{MOST} uploads are unfinished, which is the most at a time; finish or cancel some"
@@ -236,8 +251,15 @@ class ResumableUploads:
         upload = self._new_id()
         one = Open(
             upload,
-            self._tree.resumable / upload,
-            Record(payload, stored, stored_mode(mode), size, note, self.boot),
+            self._root / upload,
+            Record(
+                place=place,
+                name=stored,
+                mode=stored_mode(mode),
+                size=size,
+                note=note,
+                boot=self.boot,
+            ),
             offset=0,
             touched=self._clock.now(),
             seen=self._clock.elapsed(),
@@ -255,10 +277,18 @@ class ResumableUploads:
         finished = self._finished.get(upload)
         return finished or _state(self._find(upload))
 
-    async def all(self, payload: str | None = None) -> Sequence[UploadState]:
-        """Returns the unfinished uploads, of one payload or of all, the oldest first."""
+    def has(self, upload: str) -> bool:
+        """Whether an upload is one of these, finished or not."""
+        return upload in self._open or upload in self._finished
+
+    async def all(self, place: str | None = None) -> Sequence[UploadState]:
+        """Returns the unfinished uploads, into one place or all, the oldest first."""
         await self.expire(None)
-        return [_state(o) for o in self._open.values() if payload in (None, o.record.payload)]
+        return self.into(place)
+
+    def into(self, place: str | None) -> Sequence[UploadState]:
+        """Returns the same without removing those that are too old."""
+        return [_state(o) for o in self._open.values() if place in (None, o.record.place)]
 
     async def cancel(self, upload: str) -> None:
         """Ends an upload, and removes what has arrived. Raises UploadNotFoundError."""
@@ -276,10 +306,10 @@ class ResumableUploads:
             if old and one.bound is None:
                 await self._drop(one)
 
-    async def discard(self, payloads: Collection[str]) -> None:
-        """Removes the uploads into payloads that were deleted."""
+    async def discard(self, places: Collection[str]) -> None:
+        """Removes the uploads into places that were removed."""
         for one in list(self._open.values()):
-            if one.record.payload in payloads:
+            if one.record.place in places:
                 one.is_over = True
                 if one.bound is None:
                     await self._drop(one)
@@ -315,14 +345,12 @@ class ResumableUploads:
             one.touched, one.seen = self._clock.now(), self._clock.elapsed()
 
     async def refuse_ended(self, one: Open) -> None:
-        """Raises PayloadNotFoundError and PayloadStateError where its payload accepts no files any
-        more, and StorageFullError while the disk is low.
+        """Raises what `Destination.refuse_ended` raises, and StorageFullError while the disk is
+        low.
         """
-        payload = one.record.payload
         try:
-            found = await self._database.read(lambda tx: records.get(tx, payload, with_files=False))
-            records.refuse_sealed(found)
-        except (PayloadNotFoundError, PayloadStateError):
+            await self._destination.refuse_ended(one.record.place)
+        except self._destination.ended:
             await self._drop(one)  # it can never be finished
             raise
         refuse_blocked(self._blocked_by)
@@ -334,7 +362,7 @@ class ResumableUploads:
     async def finish(self, one: Open, condition: Condition) -> tuple[PayloadFile, bool]:
         """Makes the file durable and visible; returns it, and whether it has replaced another one.
 
-        Runs to its end, even if the caller is cancelled. Raises what `Upload.commit` raises.
+        Runs to its end, even if the caller is cancelled. Raises what `Destination.publish` raises.
         """
         publishing = asyncio.create_task(self._publish(one, condition))
         try:
@@ -344,46 +372,19 @@ class ResumableUploads:
             raise
 
     async def _publish(self, one: Open, condition: Condition) -> tuple[PayloadFile, bool]:
-        key, of = self._new_id(), one.record
-        file = PayloadFile(
-            name=of.name, size=one.offset, mode=of.mode, blob=b"blobs/" + key.encode()
-        )
-        waiting = disposable_blob(of.payload, file.blob)
-
-        def work(tx: Transaction) -> list[bytes]:
-            return record(tx, of.payload, waiting, [file], condition)
-
-        await self._database.write(lambda tx: disposable.add(tx, [waiting]))
+        of = one.record
+        file = PayloadFile(name=of.name, size=one.offset, mode=of.mode, blob=b"")
         try:
-            await in_cancellable_thread(self._store, one, key)
-            with self._changing(of.payload):
-                replaced = await self._database.write(work)
-        except Exception as error:
-            await in_thread(self._unstore, one, file.blob)
-            await forget(self._database, [waiting])
-            if isinstance(error, PayloadNotFoundError | PayloadStateError):
-                await self._drop(one)  # it can never be finished
-            if isinstance(error, FileNotFoundError):  # the payload was deleted meanwhile
-                await self.refuse_ended(one)
+            published = await self._destination.publish(of.place, file, one.data, condition)
+        except self._destination.ended:
+            await self._drop(one)  # it can never be finished
+            raise
+        except Exception:
+            await in_thread(_make_private, one)
             raise
         self._remember(one)
         await self._drop(one)
-        await in_thread(self._tree.discard, of.payload, replaced)
-        await forget(self._database, [disposable_blob(of.payload, blob) for blob in replaced])
-        return file, bool(replaced)
-
-    def _store(self, _: CancelFlag, one: Open, key: str) -> None:
-        one.data.chmod(files.readable(one.record.mode))
-        files.sync_file(one.data)
-        # By a link: a crash before the commit leaves the upload as it is.
-        mode, payload = one.record.mode, one.record.payload
-        self._tree.adopt(payload, one.data, mode=mode, keep=True, name=key)
-        self._tree.sync_blobs(payload)
-
-    def _unstore(self, one: Open, blob: bytes) -> None:
-        self._tree.discard(one.record.payload, [blob])
-        with contextlib.suppress(FileNotFoundError):
-            one.data.chmod(0o600)
+        return published
 
     def _find(self, upload: str) -> Open:
         one = self._open.get(upload)
@@ -406,6 +407,12 @@ class ResumableUploads:
         await in_thread(remove, one.folder)
 
 
+def _make_private(one: Open) -> None:
+    """Undoes what an interrupted end did to the file of an upload."""
+    with contextlib.suppress(FileNotFoundError):
+        one.data.chmod(0o600)
+
+
 def _make(_: CancelFlag, one: Open) -> None:
     one.folder.mkdir(0o700)
     one.data.touch(0o600)
@@ -416,7 +423,7 @@ def _state(one: Open, *, finished: bool = False) -> UploadState:
     of = one.record
     return UploadState(
         id=one.id,
-        payload=of.payload,
+        place=of.place,
         name=of.name,
         offset=one.offset,
         size=of.size,

@@ -31,7 +31,7 @@ async def continued(
     checksum only if `end` or `finish` has compared it.
 
     Raises UploadNotFoundError, UploadOffsetError if the offset is another one or a later call
-    continues the upload, PayloadNotFoundError, PayloadStateError, and StorageFullError.
+    continues the upload, what `Destination.refuse_ended` raises, and StorageFullError.
     """
     async with uploads.turn(upload) as one:
         await uploads.refuse_ended(one)

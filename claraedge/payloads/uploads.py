@@ -7,18 +7,27 @@ import contextlib
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
+from dataclasses import replace
+from pathlib import Path
 from types import TracebackType
 from typing import Self, TypeAlias
 
 from claraedge import memory
 from claraedge.blocking import CancelFlag, in_cancellable_thread, in_thread, to_its_end, wait_out
-from claraedge.errors import ClaraedgeError, InvalidRequestError, StorageFullError
+from claraedge.errors import (
+    ClaraedgeError,
+    InvalidRequestError,
+    PayloadNotFoundError,
+    PayloadStateError,
+    StorageFullError,
+)
 from claraedge.fs import files
 from claraedge.fs.removal import remove
+from claraedge.ids import NewId
 from claraedge.payloads import records
 from claraedge.payloads.chunks import Chunks, ChunkWriter
 from claraedge.payloads.model import Payload, PayloadFile, input_prefix, stored_mode
-from claraedge.payloads.names import check_depth, normalise
+from claraedge.payloads.names import below, check_depth, normalise
 from claraedge.payloads.records import ANY, Condition
 from claraedge.payloads.tree import PayloadTree, disposable_blob
 from claraedge.store import disposable
@@ -254,3 +263,72 @@ class Upload:
         stored = [part.blob for part in self._parts.values() if part.blob is not None]
         self._tree.discard(self._payload.id, stored)
         remove(self._folder)
+
+
+class PayloadDestination:
+    """Payloads as the destination of uploads that can be continued."""
+
+    ended = (PayloadNotFoundError, PayloadStateError)
+
+    def __init__(
+        self,
+        database: Database,
+        tree: PayloadTree,
+        new_id: NewId,
+        changing: Callable[[str], AbstractContextManager[None]],
+    ) -> None:
+        """`changing` is entered while the files of a payload change."""
+        self._database = database
+        self._tree = tree
+        self._new_id = new_id
+        self._changing = changing
+
+    async def accept(self, place: str, name: str) -> str:
+        """Returns the name under which a file will be stored.
+
+        Raises PayloadNotFoundError, PayloadStateError, and InvalidFileNameError.
+        """
+        found = await self._database.read(lambda tx: records.get(tx, place, with_files=False))
+        records.refuse_sealed(found)
+        return check_depth(below(input_prefix(found.type), normalise(name)))
+
+    async def refuse_ended(self, place: str) -> None:
+        """Raises PayloadNotFoundError, or PayloadStateError if it accepts no files any more."""
+        found = await self._database.read(lambda tx: records.get(tx, place, with_files=False))
+        records.refuse_sealed(found)
+
+    async def publish(
+        self, place: str, file: PayloadFile, data: Path, condition: Condition
+    ) -> tuple[PayloadFile, bool]:
+        """Makes a file visible, as `Destination.publish` says. Raises what `Upload.commit`
+        raises.
+        """
+        key = self._new_id()
+        file = replace(file, blob=b"blobs/" + key.encode())
+        waiting = disposable_blob(place, file.blob)
+
+        def work(tx: Transaction) -> list[bytes]:
+            return record(tx, place, waiting, [file], condition)
+
+        await self._database.write(lambda tx: disposable.add(tx, [waiting]))
+        try:
+            await in_cancellable_thread(self._store, place, file.mode, data, key)
+            with self._changing(place):
+                replaced = await self._database.write(work)
+        except Exception as error:
+            await in_thread(self._tree.discard, place, [file.blob])
+            await forget(self._database, [waiting])
+            if isinstance(error, FileNotFoundError):  # the payload was deleted meanwhile
+                await self.refuse_ended(place)
+            raise
+        with contextlib.suppress(OSError):  # the next start removes them
+            await in_thread(self._tree.discard, place, replaced)
+            await forget(self._database, [disposable_blob(place, blob) for blob in replaced])
+        return file, bool(replaced)
+
+    def _store(self, _: CancelFlag, payload: str, mode: int, data: Path, key: str) -> None:
+        data.chmod(files.readable(mode))
+        files.sync_file(data)
+        # By a link: a crash before the commit leaves the upload as it is.
+        self._tree.adopt(payload, data, mode=mode, keep=True, name=key)
+        self._tree.sync_blobs(payload)

@@ -40,3 +40,6 @@ RETRIED_COPY = (
     "retry: shown",
     *RETRIED,
 )
+#: What a client dropped; and what else is reached where the inbox is on another file system.
+DROPS = ("drop: staged", "drop: one appeared")
+DROPS_COPIED = ("drop: copying", "drop: copied")

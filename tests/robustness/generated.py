@@ -50,11 +50,12 @@ plans:
 """
 KINDS = (
     "pipeline", "job", "payload", "model", "catalog", "instance", "item", "upload", "package",
-    "deployment", "route", "network",
+    "deployment", "route", "network", "drop",
 )  # fmt: skip
 #: Messages of claraedge's own services that are a thing with an id, by kind.
 _THINGS = {
-    f"claraedge.v1.{kind.title()}": kind for kind in ("upload", "package", "deployment", "route")
+    f"claraedge.v1.{kind.title()}": kind
+    for kind in ("upload", "package", "deployment", "route", "drop")
 } | {"claraedge.v1.PrivateNetwork": "network"}
 _INTEGERS = {
     FieldDescriptor.TYPE_INT32: (-(2**31), 2**31 - 1),
@@ -290,10 +291,12 @@ class Requests:
             return self._beginning(descriptor.name)
         if descriptor.name in ("job_id", "job_ids", "epoch"):
             return self._id("job")
-        if descriptor.name in ("payload_id", "model_id", "upload_id"):
+        if descriptor.name in ("payload_id", "model_id", "upload_id", "drop_id"):
             return self._id(descriptor.name.removesuffix("_id"))
         if descriptor.containing_type.name in ("GetItemRequest", "RetryItemRequest"):
             return self._id("item")
+        if descriptor.full_name == "claraedge.v1.StartDropRequest.folder" and self._sane:
+            return "drops"
         if descriptor.full_name == "claraedge.v1.CreateNetworkRequest.name" and self._sane:
             return f"net {rng.randrange(10**9)}"  # unique, as its name has to be
         if descriptor.containing_type.name == "RemoveImageRequest":

@@ -53,6 +53,7 @@ CODES = {0} | {
 _REFUSING = (
     "claraedge.v1.Appliance.TryAgain",
     "claraedge.v1.Deployments.Update",
+    "claraedge.v1.Drops.Finish",
     "claraedge.v1.Bags.StartJob",
     "claraedge.v1.Bags.StopJob",
     "claraedge.v1.Bags.GetJob",
@@ -140,6 +141,8 @@ class Campaign:
         await call("Jobs.Create", name="waits", pipeline_id=created.pipeline_id)
         await call("Models.UploadModel", details={"name": "net"}, data=archive())
         await call("claraedge.v1.Files.StartUpload", payload_id=payload.payload_id.value, name="b")
+        drop = await call("claraedge.v1.Drops.Start", folder="drops")
+        await call("claraedge.v1.Files.StartUpload", drop_id=drop.id, name=uuid.uuid4().hex)
         manifest = MANIFEST.replace("NAME", uuid.uuid4().hex)
         package = await call("claraedge.v1.Packages.Create", manifest=manifest)
         name = uuid.uuid4().hex

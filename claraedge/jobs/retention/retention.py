@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 
 from claraedge.clock import Clock
@@ -62,14 +62,18 @@ class Retention:
         unstarted_after: float,
         rules: Rules,
         trust: ClockTrust | None = None,
+        expire: Callable[[float | None], Awaitable[None]] | None = None,
     ) -> None:
-        """`unstarted_after`: seconds that a job may wait; `trust`: shared with `Expiry`."""
+        """`unstarted_after`: seconds that a job may wait; `trust`: shared with `Expiry`; `expire`:
+        removes what else clients began and left, as `ResumableUploads.expire` does.
+        """
         self._database = database
         self._payloads = payloads
         self._artifacts = artifacts
         self._clock = clock
         self._limit = unstarted_after
         self._rules = rules
+        self._expire = expire
         self._trust = trust or ClockTrust(database, clock)
         self._last: Trust | None = None
         self._seen: dict[str, float] = {}
@@ -120,7 +124,10 @@ class Retention:
         old = expired(waiting, self._seen, trust, self._limit)
         if old:
             await self._remove(old)
-        await self._payloads.resumable.expire(now.wall if trust.steady else None)
+        wall = now.wall if trust.steady else None
+        await self._payloads.resumable.expire(wall)
+        if self._expire is not None:
+            await self._expire(wall)
         await self._payloads.empty()
         await self._artifacts.measure()
         removed = await self._by_age(now.wall) if trust.steady else Removed()

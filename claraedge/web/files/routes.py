@@ -20,12 +20,16 @@ _PAYLOAD = "/v1/payloads/{payload_id}"
 def routes_of(methods: Mapping[str, Method], upstream: Upstream) -> Iterable[Route]:
     """Yields the routes of files and uploads."""
     calls = Calls(_SERVICE, methods, upstream)
-    reading, tus = FileDownloads(calls), TusUploads(calls)
-    file, uploads = f"{_PAYLOAD}/files/{{name=**}}", f"{_PAYLOAD}/uploads"
+    reading = FileDownloads(calls)
     for root in (f"{_PAYLOAD}/files", "/v1/models/{model_id}/files", "/v1/jobs/{job_id}/results"):
         yield Route("GET", f"{root}/{{name=**}}", reading)
         yield Route("GET", f"{root}/", reading)
-    yield Route("PUT", file, FileUploads(calls))
+    yield Route("PUT", f"{_PAYLOAD}/files/{{name=**}}", FileUploads(calls))
+    yield from _uploads(f"{_PAYLOAD}/uploads", TusUploads(calls, "payload_id"))
+    yield from _uploads("/v1/drops/{drop_id}/uploads", TusUploads(calls, "drop_id"))
+
+
+def _uploads(uploads: str, tus: TusUploads) -> Iterable[Route]:
     yield Route("OPTIONS", uploads, tus.options)
     yield Route("POST", uploads, tus.create)
     yield Route("OPTIONS", f"{uploads}/{{upload_id}}", tus.options)

@@ -10,6 +10,7 @@ import binascii
 import re
 from collections.abc import Awaitable, Callable, Mapping
 from email.utils import formatdate
+from typing import Literal, TypeAlias
 
 from claraedge.errors import (
     InvalidRequestError,
@@ -41,14 +42,19 @@ _NAMES = ("relativePath", "filename", "name")
 _LIMIT = 2**63
 _NUMBER = re.compile(r"[0-9]{1,100}")
 
+Place: TypeAlias = Literal["payload_id", "drop_id"]
+_ROOTS: Mapping[Place, str] = {"payload_id": "/v1/payloads", "drop_id": "/v1/drops"}
+
 _Endpoint = Callable[[Request, Reply], Awaitable[None]]
 
 
 class TusUploads:
-    """Serves uploads into payloads."""
+    """Serves uploads into places of one kind: payloads or drops."""
 
-    def __init__(self, calls: Calls) -> None:
+    def __init__(self, calls: Calls, place: Place) -> None:
+        """`place`: the field of the messages that has the id of a place."""
         self._calls = calls
+        self._place = place
         self._methods: Mapping[str, _Endpoint] = {
             "HEAD": self._offset,
             "PATCH": self._continue,
@@ -60,7 +66,7 @@ class TusUploads:
         await reply.empty(204, {**_VERSION, **_ABILITIES})
 
     async def create(self, request: Request, reply: Reply) -> None:
-        """Answers POST to the uploads of a payload: starts one, and may write its first bytes."""
+        """Answers POST to the uploads of a place: starts one, and may write its first bytes."""
         await _answered(self._create, request, reply)
 
     async def upload(self, request: Request, reply: Reply) -> None:
@@ -79,7 +85,7 @@ class TusUploads:
         await _answered(endpoint, request, reply)
 
     async def _create(self, request: Request, reply: Reply) -> None:
-        headers, payload = request.headers, request.parameters["payload_id"]
+        headers = request.headers
         length = headers.get("upload-length")
         if length is None:
             raise invalid("the request has no Upload-Length; send the bytes of the whole file")
@@ -93,11 +99,11 @@ class TusUploads:
         checksum = _checksum(headers)
         note = headers.get("upload-metadata") or ""
         has_bytes = headers.content_type == _BYTES
-        started = wire.StartUploadRequest(
-            payload_id=payload, name=_name(note), size=size, note=note
-        )
+        started = wire.StartUploadRequest(name=_name(note), size=size, note=note)
+        setattr(started, self._place, request.parameters[self._place])
         upload = await self._calls.early("StartUpload", started, wire.Upload, request)
-        answer = {"Location": f"/v1/payloads/{upload.payload_id}/uploads/{upload.id}"}
+        place = getattr(upload, self._place)
+        answer = {"Location": f"{_ROOTS[self._place]}/{place}/uploads/{upload.id}"}
         if has_bytes or not size:
             response = await self._write(upload, 0, checksum, request, reply)
             answer |= _progress(upload, response)
@@ -155,15 +161,15 @@ class TusUploads:
         await reply.empty(204, _VERSION)
 
     async def _find(self, request: Request) -> wire.Upload:
-        """Returns the upload of a request. Raises HttpError if it is not one into its payload."""
+        """Returns the upload of a request. Raises HttpError if it is not one into its place."""
         message = wire.GetUploadRequest(upload_id=request.parameters["upload_id"])
         upload = await self._calls.early("GetUpload", message, wire.Upload, request)
-        payload = request.parameters["payload_id"]
-        if payload.replace("-", "").lower() != upload.payload_id:
+        place = request.parameters[self._place]
+        if place.replace("-", "").lower() != getattr(upload, self._place):
             raise refused(
                 UploadNotFoundError(
-                    f"the upload {upload.id} is not one into the payload {excerpt(payload)}; use"
-                    " the Location that its start returned"
+                    f"the upload {upload.id} is not one into {excerpt(place)}; use the Location"
+                    " that its start returned"
                 )
             )
         return upload
@@ -258,8 +264,7 @@ def _progress(upload: wire.Upload, response: wire.WriteFileResponse) -> dict[str
     if not response.HasField("file"):
         return {**found, **_expires(upload)}
     file = response.file
-    return {
-        **found,
-        "ETag": f'"{file.etag}"',
-        "Content-Location": path_of(upload.payload_id, file.name),
-    }
+    found["ETag"] = f'"{file.etag}"'
+    if upload.payload_id:  # files of a drop are not read
+        found["Content-Location"] = path_of(upload.payload_id, file.name)
+    return found

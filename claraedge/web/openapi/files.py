@@ -25,7 +25,7 @@ _PLACES = (
     ("ModelFiles", "/v1/models/{model_id}/files/", "model_id"),
     ("Results", "/v1/jobs/{job_id}/results/", "job_id"),
 )
-_UPLOADS = "/v1/payloads/{payload_id}/uploads"
+_DROP = OperationParameter(name="drop_id", place="path", schema=_TEXT)
 _BYTES = "application/octet-stream"
 _TUS = "The path of tus 1.0 (tus.io), whose clients work with it and know its bodies."
 
@@ -81,6 +81,57 @@ def _operation(
     )
 
 
+def _tus(prefix: str, root: str, place: OperationParameter) -> Iterable[Operation]:
+    """Returns the operations of uploads below the path `root`."""
+    one = f"{root}/{{upload_id}}"
+    return (
+        _operation(
+            "OPTIONS", root, f"{prefix}Uploads_options", f"Says what is supported. {_TUS}", [place],
+            also={204: "The headers `Tus-*` say it."},
+        ),
+        _operation(
+            "POST",
+            root,
+            f"{prefix}Uploads_create",
+            f"Begins an upload. {_TUS}",
+            [
+                place,
+                _VERSION,
+                _header("Upload-Length", "The bytes of the file.", _NUMBER),
+                _header("Upload-Metadata", "`filename` and its value in base64."),
+                _CHECKSUM,
+            ],
+            also={201: "The header `Location` has the upload."},
+        ),
+        _operation(
+            "OPTIONS", one, f"{prefix}Upload_options",
+            f"Says what is supported. {_TUS}", [place, _UPLOAD],
+            also={204: "The headers `Tus-*` say it."},
+        ),
+        _operation(
+            "HEAD", one, f"{prefix}Upload_offset",
+            f"Says how much has arrived. {_TUS}", [place, _UPLOAD, _VERSION],
+            also={200: "The header `Upload-Offset` has it.", 204: "As 200."},
+        ),
+        *(
+            _operation(
+                verb,
+                one,
+                f"{prefix}Upload_{name}",
+                f"Sends the next bytes of a file. {_TUS}",
+                [place, _UPLOAD, _VERSION, _OFFSET, _CHECKSUM],
+                also={204: "The header `Upload-Offset` says how much has arrived."},
+            )
+            for verb, name in (("PATCH", "append"), ("POST", "append_by_post"))
+        ),
+        _operation(
+            "DELETE", one, f"{prefix}Upload_end",
+            f"Ends an upload and removes what has arrived. {_TUS}", [place, _UPLOAD, _VERSION],
+            also={204: "It is ended."},
+        ),
+    )  # fmt: skip
+
+
 _OPERATIONS: Sequence[Operation] = (
     *(
         _operation(
@@ -124,48 +175,6 @@ _OPERATIONS: Sequence[Operation] = (
         answer={JSON: {"type": "object"}},
         also={201: "The file is new."},
     ),
-    _operation(
-        "OPTIONS", _UPLOADS, "Uploads_options", f"Says what is supported. {_TUS}", [_PAYLOAD],
-        also={204: "The headers `Tus-*` say it."},
-    ),
-    _operation(
-        "POST",
-        _UPLOADS,
-        "Uploads_create",
-        f"Begins an upload. {_TUS}",
-        [
-            _PAYLOAD,
-            _VERSION,
-            _header("Upload-Length", "The bytes of the file.", _NUMBER),
-            _header("Upload-Metadata", "`filename` and its value in base64."),
-            _CHECKSUM,
-        ],
-        also={201: "The header `Location` has the upload."},
-    ),
-    _operation(
-        "OPTIONS", f"{_UPLOADS}/{{upload_id}}", "Upload_options",
-        f"Says what is supported. {_TUS}", [_PAYLOAD, _UPLOAD],
-        also={204: "The headers `Tus-*` say it."},
-    ),
-    _operation(
-        "HEAD", f"{_UPLOADS}/{{upload_id}}", "Upload_offset",
-        f"Says how much has arrived. {_TUS}", [_PAYLOAD, _UPLOAD, _VERSION],
-        also={200: "The header `Upload-Offset` has it.", 204: "As 200."},
-    ),
-    *(
-        _operation(
-            verb,
-            f"{_UPLOADS}/{{upload_id}}",
-            f"Upload_{name}",
-            f"Sends the next bytes of a file. {_TUS}",
-            [_PAYLOAD, _UPLOAD, _VERSION, _OFFSET, _CHECKSUM],
-            also={204: "The header `Upload-Offset` says how much has arrived."},
-        )
-        for verb, name in (("PATCH", "append"), ("POST", "append_by_post"))
-    ),
-    _operation(
-        "DELETE", f"{_UPLOADS}/{{upload_id}}", "Upload_end",
-        f"Ends an upload and removes what has arrived. {_TUS}", [_PAYLOAD, _UPLOAD, _VERSION],
-        also={204: "It is ended."},
-    ),
-)  # fmt: skip
+    *_tus("", "/v1/payloads/{payload_id}/uploads", _PAYLOAD),
+    *_tus("Drop", "/v1/drops/{drop_id}/uploads", _DROP),
+)

@@ -113,7 +113,7 @@ async def test_a_full_disk_at_the_end_keeps_the_upload(
     async with continued(payloads.resumable, upload, 2) as continuation:
         await continuation.write(b"3")
         await continuation.finish()
-    _, path = await payloads.find(state.payload, "a")
+    _, path = await payloads.find(state.place, "a")
     assert path.read_bytes() == b"123"
     assert await database.read(lambda tx: disposable.of(tx, "payloads")) == frozenset()
 

@@ -34,6 +34,7 @@ SERVICES = [
             "Appliance",
             "Deployments",
             "Devices",
+            "Drops",
             "Images",
             "Inbox",
             "Logs",

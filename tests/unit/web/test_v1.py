@@ -67,6 +67,7 @@ async def test_only_methods_that_change_nothing_are_served_by_get(http: Client) 
         "Explain", "Get", "ListModels", "DownloadModel", "ListCatalogs", "ReadCatalog",
         "ListInstances", "ReadInstance", "ListUploads", "GetUpload", "ReadLog", "GetJob", "ListJobs",
         "Find",
+        "ListTriggers",
     }  # fmt: skip
     for rule in rules_of(await served(http)):
         assert (rule.verb == "GET") == (rule.method.path.rpartition("/")[2] in read), rule
@@ -116,6 +117,12 @@ async def test_each_unary_method_gives_equal_messages_over_grpc_connect_and_read
         made: str = sent.json["details"]["modelId"]
         return made
 
+    (daemon.config.inbox_dir / "ct").mkdir()
+
+    async def drop() -> str:
+        made: str = (await http.post("/v1/drops", {"folder": "ct"})).json["id"]
+        return made
+
     async def once() -> str:
         return ""
 
@@ -138,6 +145,11 @@ async def test_each_unary_method_gives_equal_messages_over_grpc_connect_and_read
         "Inbox.Get": (once, {"id": NOBODY}),
         "Inbox.Retry": (once, {"id": NOBODY}),
         "Search.Find": (once, {}),
+        "Inbox.ListTriggers": (once, {}),
+        "Drops.Start": (once, {"folder": "none"}),
+        "Drops.Get": (drop, {"drop_id": 0}),
+        "Drops.Finish": (drop, {"drop_id": 0}),
+        "Drops.Cancel": (drop, {"drop_id": 0}),
         "Queue.Explain": (job, {"job_id": 0}),
         "Files.GetUpload": (once, {"upload_id": NOBODY}),
         "Files.CancelUpload": (once, {"upload_id": NOBODY}),
@@ -242,7 +254,7 @@ def message(rule: Rule, values: Any) -> Any:
 #: Fields that differ from call to call.
 UNSTEADY = {
     "jobId", "payloadId", "pipelineId", "catalogId", "instanceId", "modelId", "instance", "disks",
-    "originalsBytes", "outboxBytes",
+    "originalsBytes", "outboxBytes", "expires",
 }  # fmt: skip
 
 

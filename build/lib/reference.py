@@ -1,4 +1,5 @@
-"""Writes docs/settings.md from claraedge/config, and docs/command-line.md from claraedge/cli.
+"""Writes docs/settings.md and claraedge/config/meanings.json from claraedge/config, and
+docs/command-line.md from claraedge/cli.
 
     python build/lib/reference.py [--check]
 
@@ -102,6 +103,16 @@ def settings() -> str:
         parts += [f"## {heading}\n", _prose(about)]
         parts += [_table(("key", "value", "default", "meaning"), rows)] if rows else []
     return "\n".join(parts)
+
+
+def meanings() -> str:
+    """Returns the docstring of each setting as JSON: key -> Markdown, for the daemon to show."""
+    found = {
+        f"{prefix}{name}": re.sub(r"(?<!\n)\n(?!\n)", " ", text)
+        for prefix, _, kind in _sections(config.Config, "", "")
+        for name, text in docstrings(inspect.getsource(kind)).items()
+    }
+    return json.dumps(found, indent=1, ensure_ascii=False) + "\n"
 
 
 def _sections(kind: type, prefix: str, heading: str) -> Iterator[tuple[str, str, type]]:
@@ -235,12 +246,19 @@ def main(arguments: list[str]) -> int:
         print(__doc__, file=sys.stderr)
         return 2
     code = 0
-    for name, page in (("settings", settings()), ("command-line", command_line())):
-        path = ROOT / f"docs/{name}.md"
+    pages = {
+        "docs/settings.md": settings(),
+        "docs/command-line.md": command_line(),
+        "claraedge/config/meanings.json": meanings(),
+    }
+    for name, page in pages.items():
+        path = ROOT / name
+        if path.exists() and path.read_text(encoding="utf-8") == page:
+            continue
         if not arguments:
             path.parent.mkdir(exist_ok=True)
             path.write_text(page, encoding="utf-8")
-        elif not path.exists() or path.read_text(encoding="utf-8") != page:
+        else:
             print(f"{path.relative_to(ROOT)} is stale: run build/reference", file=sys.stderr)
             code = 1
     return code

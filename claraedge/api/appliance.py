@@ -11,10 +11,12 @@ from claraedge import memory
 from claraedge.appliance.disks import Figures
 from claraedge.blocking import CancelFlag, in_cancellable_thread, in_thread, to_its_end
 from claraedge.config.inbox import GATHERING
+from claraedge.config.origins import SettingValue
 from claraedge.errors import InvalidImageError, InvalidJobIdError, InvalidRequestError
 from claraedge.formats.filenames import Names
 from claraedge.fs import files
 from claraedge.fs.adopting import Thing
+from claraedge.gpu.telemetry import GpuReading
 from claraedge.ids import new_id, parse_id
 from claraedge.images.images import Images
 from claraedge.inbox.drops.drops import DropFolder, Drops
@@ -25,6 +27,7 @@ from claraedge.jobs.retention.retention import Removed
 from claraedge.payloads.uploads import BlockedBy, refuse_blocked
 from claraedge.runner.protocol import Image
 from claraedge.suspects import Work
+from claraedge.usage.usage import DeviceUsed
 from claraedge.wire.claraedge.v1 import appliance_pb2 as wire
 
 _ITEMS_IN_A_MESSAGE = 500
@@ -33,6 +36,8 @@ _BYTES = 2 << 20
 _BUFFER = 1024 * 1024
 #: Approximate bytes of memory of an item.
 _ITEM = 400
+#: Bytes of a megabyte, as definitions count it.
+_MB = 1 << 20
 
 
 class ImagesServicer:
@@ -147,17 +152,21 @@ class QueueServicer:
 
 
 class ApplianceServicer:
-    """Implements `claraedge.v1.Appliance`: Status, Names, TryAgain."""
+    """Implements `claraedge.v1.Appliance`: Status, Names, TryAgain, Settings, Usage."""
 
     def __init__(
         self,
         status: Callable[[], Awaitable[wire.StatusResponse]],
         names: Names,
         try_again: Callable[[Work, str], Awaitable[None]],
+        settings: Callable[[], Awaitable[wire.SettingsResponse]],
+        usage: Callable[[], Awaitable[wire.UsageResponse]],
     ) -> None:
         self._status = status
         self._names = names
         self._try_again = try_again
+        self._settings = settings
+        self._usage = usage
 
     async def Status(self, request: wire.StatusRequest) -> wire.StatusResponse:
         return await self._status()
@@ -186,6 +195,12 @@ class ApplianceServicer:
             )
         await self._try_again(kinds[request.kind], request.name)
         return wire.TryAgainResponse()
+
+    async def Settings(self, request: wire.SettingsRequest) -> wire.SettingsResponse:
+        return await self._settings()
+
+    async def Usage(self, request: wire.UsageRequest) -> wire.UsageResponse:
+        return await self._usage()
 
 
 def _state(number: int) -> ItemState | None:
@@ -275,6 +290,55 @@ def removed_of(removed: Removed, last: float | None) -> wire.Removed:
         jobs=removed.jobs,
         size=removed.size,
         last=None if last is None else time_of(last),
+    )
+
+
+def settings_of(settings: Sequence[SettingValue], file: str) -> wire.SettingsResponse:
+    """Returns the settings as a message; `file`: path of the configuration file."""
+    return wire.SettingsResponse(
+        file=file,
+        settings=[
+            wire.Setting(
+                section=setting.section,
+                name=setting.name,
+                value=setting.value,
+                is_default=setting.is_default,
+                origin=wire.SettingOrigin.Value(f"SETTING_ORIGIN_{setting.origin.kind.name}"),
+                place=setting.origin.place,
+                line=setting.origin.line,
+                meaning=setting.meaning,
+                secret=setting.secret,
+            )
+            for setting in settings
+        ],
+    )
+
+
+def usage_of(used: DeviceUsed, memory: int) -> wire.UsageResponse:
+    """Returns the usage as a message; `memory`: megabytes of the device."""
+    return wire.UsageResponse(
+        time=time_of(used.time),
+        since=time_of(used.since),
+        history=[
+            wire.UsageStep(time=time_of(step.time), memory=step.memory * _MB, gpus=step.gpus)
+            for step in used.history
+        ],
+        memory_total=memory * _MB,
+        memory_used=used.memory_used,
+        gpus_total=used.gpus_total,
+        gpus=map(_gpu, used.gpus),
+        gpu_problem=used.gpu_problem,
+    )
+
+
+def _gpu(gpu: GpuReading) -> wire.GpuUsage:
+    memory = gpu.memory
+    return wire.GpuUsage(
+        index=gpu.index,
+        name=gpu.name or "",
+        utilization=gpu.compute_utilization,
+        memory_used=None if memory is None else memory.used,
+        memory_total=None if memory is None else memory.used + memory.free,
     )
 
 

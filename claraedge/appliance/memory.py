@@ -1,8 +1,10 @@
-"""Limits the memory that the allocator of the process keeps."""
+"""The memory of this machine, and what the allocator of the process keeps of it."""
 
 from __future__ import annotations
 
 import ctypes
+from pathlib import Path
+from typing import NamedTuple
 
 #: Parameters of mallopt(3), which only glibc has.
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD, _M_ARENA_MAX = -1, -3, -8
@@ -26,3 +28,32 @@ def bound_arenas() -> None:
         mallopt(_M_ARENA_MAX, _ARENAS)
         mallopt(_M_MMAP_THRESHOLD, _KEPT)
         mallopt(_M_TRIM_THRESHOLD, _KEPT)
+
+
+class SystemMemory(NamedTuple):
+    """Bytes of memory."""
+
+    total: int
+    available: int
+    """What programs can get without swapping."""
+
+
+def system_memory(path: Path = Path("/proc/meminfo")) -> SystemMemory | None:
+    """Returns the memory of this machine; None where the kernel does not say it. Blocks.
+
+    Source: proc(5).
+    """
+    try:
+        content = path.read_bytes()
+    except OSError:
+        return None
+    values: dict[bytes, int] = {}
+    for line in content.splitlines():
+        name, _, rest = line.partition(b":")
+        number, _, unit = rest.strip().partition(b" ")
+        if unit == b"kB" and number.isdigit():
+            values[name] = int(number) * 1024
+    total, available = values.get(b"MemTotal"), values.get(b"MemAvailable")
+    if total is None or available is None or available > total:
+        return None
+    return SystemMemory(total, available)

@@ -14,7 +14,13 @@ from claraedge.cli.subject import DEPLOYMENT, ITEM, JOB, PACKAGE, PIPELINE, subj
 from claraedge.texts import size
 
 if TYPE_CHECKING:
-    from claraedge.client.values import ItemInfo, JobDetails, PipelineDetails, PipelineFileInfo
+    from claraedge.client.values import (
+        ItemInfo,
+        JobDetails,
+        PipelineDetails,
+        PipelineFileInfo,
+        SettingInfo,
+    )
     from claraedge.pipelines.syntax.problems import Problem
 
 
@@ -134,6 +140,36 @@ def describe_names(options: Options) -> None:
     else:
         cells = [(row.kind.value, clean(row.pattern), row.program, row.source) for row in rows]
         click.echo(table(("KIND", "NAME", "PROGRAM", "SOURCE"), cells))
+
+
+@describe.command("settings")
+@click.option(
+    "-c", "--changed", is_flag=True, help="Show only settings whose value is not the default."
+)
+@remote
+def describe_settings(options: Options, changed: bool) -> None:
+    """Show all settings of the daemon: their values, and where each comes from.
+
+    Values that may contain passwords are not shown. docs/settings.md says what each setting does.
+    """
+    from claraedge.client import appliance
+
+    with options.connect() as connection:
+        found = appliance.settings(connection)
+    if changed:
+        found = [setting for setting in found if not setting.is_default]
+    if options.json:
+        options.print_json({"settings": found})
+    else:
+        cells = [
+            (clean(s.key), "(not shown)" if s.secret else clean(s.value), _origin(s)) for s in found
+        ]
+        click.echo(table(("SETTING", "VALUE", "FROM"), cells))
+
+
+def _origin(setting: SettingInfo) -> str:
+    place = clean(setting.place) or ("command line" if setting.origin == "option" else "default")
+    return f"{place}:{setting.line}" if setting.line else place
 
 
 @describe.command("pipeline")

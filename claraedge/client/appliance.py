@@ -15,6 +15,7 @@ from claraedge.client.values import (
     ImageInfo,
     ItemInfo,
     RetentionInfo,
+    SettingInfo,
     Status,
     unix_moment,
 )
@@ -94,6 +95,24 @@ def names(connection: Connection) -> Names:
         )
         for row in reply.patterns
     )
+
+
+def settings(connection: Connection) -> list[SettingInfo]:
+    """Returns all settings of the daemon, in the order of the documentation."""
+    reply = connection.unary(ApplianceStub(connection.channel).Settings, pb.SettingsRequest())
+    return [
+        SettingInfo(
+            key=f"{setting.section}.{setting.name}".removeprefix("."),
+            value=setting.value,
+            is_default=setting.is_default,
+            origin=pb.SettingOrigin.Name(setting.origin).removeprefix("SETTING_ORIGIN_").lower(),
+            place=setting.place,
+            line=setting.line,
+            meaning=setting.meaning,
+            secret=setting.secret,
+        )
+        for setting in reply.settings
+    ]
 
 
 def list_items(connection: Connection, state: str | None = None) -> list[ItemInfo]:

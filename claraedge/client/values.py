@@ -185,6 +185,25 @@ class RetentionInfo(Value, frozen=True, kw_only=True):
     last: datetime | None
 
 
+class SettingInfo(Value, frozen=True, kw_only=True):
+    """A setting of the configuration."""
+
+    key: str
+    """As for `claraedge serve --set`."""
+    value: str
+    """As TOML; empty: it has none, or it is secret."""
+    is_default: bool
+    origin: str
+    """`default`, `file`, `variable` or `option`."""
+    place: str
+    """Path of the file, or name of the variable; else empty."""
+    line: int
+    """Line of the file; 0: not known."""
+    meaning: str
+    secret: bool
+    """Whether it has a value that the daemon does not send."""
+
+
 class Status(Value, frozen=True, kw_only=True):
     """The status of the daemon."""
 

@@ -51,7 +51,7 @@ def networks_of(
         clock=base.clock,
         ros_images=config.deployments.ros_images,
         outside=config.deployments.network == "outside",
-        memory=_unstated(config),
+        memory=unstated_memory(config),
     )
     return PrivateNetworks(base.database, site, interfaces, new_kind_id)
 
@@ -68,7 +68,7 @@ def deployments_of(
 ) -> Deployments:
     """Returns the deployments of this device. `on_left`: see `Workshop`."""
     config, settings = base.config, base.config.deployments
-    unstated = _unstated(config)
+    unstated = unstated_memory(config)
     workshop = _workshop(
         base, images, DEPLOYMENTS, "deployments", config.engine.grace_seconds, on_left
     )
@@ -124,7 +124,7 @@ def bags_of(
     return Bags(site, new_kind_id, blocked_by)
 
 
-def _unstated(config: Config) -> int:
+def unstated_memory(config: Config) -> int:
     """Returns the megabytes that are reserved for a container that states none."""
     return memory(Requests(), Profile(config.engine.requests_profile)).reserved
 

@@ -17,7 +17,7 @@ from claraedge.pipelines.checks.device import Device
 
 def device(config: Config) -> Device:
     """Returns the total resources of this machine, for checking definitions. Blocks."""
-    return Device(cores=_cores(), memory=_memory(), gpus=len(gpus(config)))
+    return Device(cores=_cores(), memory=memory(), gpus=len(gpus(config)))
 
 
 def gpus(config: Config) -> tuple[str, ...]:
@@ -35,7 +35,7 @@ def resources(config: Config, usable: UsableGpus) -> Resources:
     return Resources(
         operators=operators(config),
         cores=_cores(),
-        memory=_memory(),
+        memory=memory(),
         gpus=lambda: gpus(config),
         gpu_faults=usable.faults,
         gpu_memory=GpuSizes(config.engine.gpu_memory_mb).smallest,
@@ -47,7 +47,7 @@ def facts(config: Config, *, unstated_memory: int) -> DeviceFacts:
     """Returns what plans of deployments have to fit on this machine. Blocks."""
     return DeviceFacts(
         architecture=architecture(),
-        memory=_memory(),
+        memory=memory(),
         gpus=len(gpus(config)),
         host_folders=tuple(str(folder) for folder in config.deployments.host_folders),
         unstated_memory=unstated_memory,
@@ -59,6 +59,6 @@ def _cores() -> int:
     return len(os.sched_getaffinity(0))
 
 
-def _memory() -> int:
+def memory() -> int:
     """Returns the system memory in MiB."""
     return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") >> 20

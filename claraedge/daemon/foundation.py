@@ -15,6 +15,7 @@ from claraedge.blocking import in_thread
 from claraedge.clock import Clock
 from claraedge.config import Config
 from claraedge.config.addresses import is_loopback
+from claraedge.config.origins import Origins
 from claraedge.errors import StorageFullError
 from claraedge.ids import new_id
 from claraedge.runner.protocol import Runner
@@ -41,6 +42,8 @@ class Foundation:
     suspects: Suspects
     started: float
     """Unix seconds."""
+    origins: Origins = Origins()  # noqa: RUF009 it is frozen
+    """What the configuration was made from."""
 
 
 async def open_state(stack: AsyncExitStack, config: Config, ballast: Ballast) -> Database:

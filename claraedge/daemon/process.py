@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from claraedge.config import Config, load_config
+from claraedge.config.origins import Origins, origins
 from claraedge.daemon import journal
 from claraedge.daemon.serving import serve
 from claraedge.errors import ClaraedgeError
@@ -30,7 +31,7 @@ def main(config_path: Path | None, overrides: Mapping[str, str]) -> int:
         config = load_config(config_path, os.environ, overrides)
         journal.configure(config.log.level, config.log.format)
         allow_open_files()
-        return asyncio.run(_main(config))
+        return asyncio.run(_main(config, origins(config_path, os.environ, overrides)))
     except ClaraedgeError as error:
         for message in error.messages:
             sys.stderr.write(f"claraedge: {message}\n")
@@ -66,12 +67,12 @@ def _on_hangup() -> None:
     _log.warning("SIGHUP does nothing: to have the configuration read again, restart the daemon")
 
 
-async def _main(config: Config) -> int:
+async def _main(config: Config, made_from: Origins | None = None) -> int:
     """Runs the daemon in a task that a signal cancels; its contexts then stop the parts in order.
 
     Returns the exit code of the process.
     """
-    daemon = asyncio.create_task(serve(config), name="daemon")
+    daemon = asyncio.create_task(serve(config, origins=made_from), name="daemon")
     stop = asyncio.Event()
 
     def on_signal() -> None:

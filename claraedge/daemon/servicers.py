@@ -32,7 +32,7 @@ from claraedge.api.places import Places
 from claraedge.api.search.servicer import SearchServicer
 from claraedge.daemon.deploying import device_view
 from claraedge.daemon.parts import Parts
-from claraedge.daemon.status import status
+from claraedge.daemon.status import settings, status, usage
 from claraedge.delivery.results import results_of
 from claraedge.gpu.sampler import Sampler
 from claraedge.ids import new_id
@@ -100,7 +100,13 @@ def servicers(parts: Parts, sampler: Sampler) -> Sequence[tuple[ServiceDescripto
         (_service(search_pb2, "Search"), SearchServicer(parts.jobs, parts.inbox)),
         (
             _service(appliance_pb2, "Appliance"),
-            ApplianceServicer(partial(status, parts), base.config.names.table(), parts.try_again),
+            ApplianceServicer(
+                partial(status, parts),
+                base.config.names.table(),
+                parts.try_again,
+                partial(settings, base),
+                usage(parts, sampler),
+            ),
         ),
         (_service(packages_pb2, "Packages"), PackagesServicer(parts.packages)),
         (_service(deployments_pb2, "Deployments"), DeploymentsServicer(parts.deployments)),

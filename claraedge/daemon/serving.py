@@ -21,6 +21,7 @@ from claraedge.appliance.watchdog import Watchdog
 from claraedge.blocking import in_thread
 from claraedge.clock import SystemClock, boot_id
 from claraedge.config import Config
+from claraedge.config.origins import Origins
 from claraedge.daemon.foundation import (
     Foundation,
     certificates_of,
@@ -73,8 +74,12 @@ async def podman(config: Config) -> AsyncIterator[Runner]:
         yield runner
 
 
-async def serve(config: Config, open_runner: OpenRunner = podman) -> None:
+async def serve(
+    config: Config, open_runner: OpenRunner = podman, origins: Origins | None = None
+) -> None:
     """Builds, recovers and serves the daemon; ends only by cancellation or by a bug of a part.
+
+    `origins`: what the configuration was made from; None: only defaults.
 
     Raises StateFolderError if the state cannot be used, also later while serving.
     """
@@ -103,6 +108,7 @@ async def serve(config: Config, open_runner: OpenRunner = podman) -> None:
             runner=await stack.enter_async_context(open_runner(config)),
             started=started,
             suspects=suspects,
+            origins=origins or Origins(),
         )
         parts = Parts(foundation)
         await parts.prepare()

@@ -1,15 +1,26 @@
-"""Collects the status of the daemon from its parts, for `claraedge status` and for `/metrics`."""
+"""Collects what the parts of the daemon say about it: status, metrics, settings, usage."""
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
+from functools import partial
+
 from claraedge import __version__
-from claraedge.api.appliance import disk_of, removed_of, time_of
+from claraedge.api.appliance import disk_of, removed_of, settings_of, time_of, usage_of
 from claraedge.blocking import in_thread
+from claraedge.config import origins
 from claraedge.daemon import device
+from claraedge.daemon.deploying import unstated_memory
+from claraedge.daemon.foundation import Foundation
 from claraedge.daemon.parts import Parts
 from claraedge.gpu.sampler import Sampler
+from claraedge.gpu.tegra import Tegra
 from claraedge.metrics.exposition import Exposition
 from claraedge.metrics.figures import Sources
+from claraedge.pipelines.requests import Profile, of_operator
+from claraedge.pipelines.tmpfs import TmpfsRule
+from claraedge.usage.history import ReservedAmounts
+from claraedge.usage.usage import DeviceUsage
 from claraedge.wire.claraedge.v1 import appliance_pb2
 
 
@@ -87,3 +98,33 @@ def exposition(parts: Parts, sampler: Sampler) -> Exposition:
             is_paused=parts.engine.is_paused,
         )
     )
+
+
+async def settings(base: Foundation) -> appliance_pb2.SettingsResponse:
+    """Returns all settings, and where each comes from."""
+    found = await in_thread(origins.settings, base.config, base.origins)
+    return settings_of(found, base.origins.file)
+
+
+def usage(parts: Parts, sampler: Sampler) -> Callable[[], Awaitable[appliance_pb2.UsageResponse]]:
+    """Returns what answers how much of the device is reserved and in use."""
+    base, config = parts.foundation, parts.foundation.config
+    profile = Profile(config.engine.requests_profile)
+    rule = TmpfsRule(shared_memory=None, scratch=None)  # sizes within the memory of an operator
+    computed = DeviceUsage(
+        base.database,
+        base.clock,
+        sampler,
+        ReservedAmounts(
+            of_operator=lambda operator: of_operator(operator, profile, rule),
+            of_services=parts.services.reservations,
+            unstated=unstated_memory(config),
+            unified=Tegra().present(),
+        ),
+        partial(device.gpus, config),
+    )
+
+    async def answer() -> appliance_pb2.UsageResponse:
+        return usage_of(await computed.used(), device.memory())
+
+    return answer

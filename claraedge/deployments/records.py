@@ -219,6 +219,11 @@ def set_image(tx: Transaction, deployment: str, executable: str, image: str) -> 
     tx.run("set_executable_image", deployment=deployment, executable=executable, image=image)
 
 
+def set_reserved(tx: Transaction, deployment: str, now: float) -> None:
+    """Records that a deployment has its memory and GPUs, if that was not recorded before."""
+    tx.run("set_deployment_reserved", id=deployment, now=now)
+
+
 def set_gpus(tx: Transaction, deployment: str, executable: str, gpus: Sequence[str]) -> None:
     """Records the GPUs (CDI names) of an executable."""
     names = ",".join(gpus)

@@ -6,6 +6,7 @@ import logging
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from claraedge.appliance.memory import system_memory
 from claraedge.gpu.telemetry import GpuReading, Memory
 
 _log = logging.getLogger(__name__)
@@ -71,16 +72,10 @@ class Tegra:
         """Returns the system's memory: CPU and GPU share it, and available memory is available to
         both.
         """
-        values: dict[bytes, int] = {}
-        for line in self._bytes("proc/meminfo").splitlines():
-            name, _, rest = line.partition(b":")
-            number, _, unit = rest.strip().partition(b" ")
-            if unit == b"kB" and number.isdigit():
-                values[name] = int(number) * 1024
-        total, available = values.get(b"MemTotal"), values.get(b"MemAvailable")
-        if total is None or available is None or available > total:
+        found = system_memory(self._root / "proc/meminfo")
+        if found is None:
             return None
-        return Memory(free=available, used=total - available)
+        return Memory(free=found.available, used=found.total - found.available)
 
     def _bytes(self, path: str) -> bytes:
         try:

@@ -8,6 +8,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from claraedge.api.appliance import ApplianceServicer
 from claraedge.api.models import ModelsServicer
@@ -26,7 +27,7 @@ from claraedge.wire.claraedge.v1 import appliance_pb2
 from claraedge.wire.nvidia.clara.platform import models_pb2
 
 
-async def _no_status() -> appliance_pb2.StatusResponse:
+async def _not_asked() -> Any:
     raise NotImplementedError("nobody asks for it")
 
 
@@ -46,7 +47,9 @@ def served_repository() -> Iterator[Path]:
                 (models_pb2.DESCRIPTOR.services_by_name["Models"], servicer),
                 (
                     appliance_pb2.DESCRIPTOR.services_by_name["Appliance"],
-                    ApplianceServicer(_no_status, DEFAULT, UNRECORDED.try_again),
+                    ApplianceServicer(
+                        _not_asked, DEFAULT, UNRECORDED.try_again, _not_asked, _not_asked
+                    ),
                 ),
             ]
             async with Server(state / "s.sock", served, CallLimits(unary=30, idle=30)):

@@ -130,9 +130,11 @@ class Recorded:
             self._change(executable, image=image)
 
     async def set_gpus(self, gpus: Mapping[str, tuple[str, ...]]) -> None:
-        """Records the GPUs of executables."""
+        """Records the GPUs of executables, and that the deployment has its memory."""
+        now = self._clock.now()
 
         def work(tx: Transaction, deployment: str) -> None:
+            records.set_reserved(tx, deployment, now)
             for executable, own in gpus.items():
                 records.set_gpus(tx, deployment, executable, own)
 

@@ -71,6 +71,9 @@ WHERE id = :id AND stopped IS NULL;
 UPDATE deployed_executables SET image = :image
 WHERE deployment = :deployment AND executable = :executable;
 
+-- name: set_deployment_reserved
+UPDATE deployments SET reserved = COALESCE(reserved, :now) WHERE id = :id;
+
 -- name: set_executable_gpus
 UPDATE deployed_executables SET gpus = :gpus
 WHERE deployment = :deployment AND executable = :executable;

@@ -16,6 +16,7 @@ CREATE TABLE deployments (
     generation INTEGER NOT NULL,
     created REAL NOT NULL,
     updated REAL NOT NULL,
+    reserved REAL,                  -- since when it has its memory and GPUs; NULL: it never had them
     stopped REAL
 ) STRICT;
 CREATE UNIQUE INDEX deployments_by_name ON deployments (name) WHERE stopped IS NULL;

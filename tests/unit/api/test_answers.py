@@ -50,7 +50,9 @@ IDS = [f"{m.containing_service.name}.{m.name}" for m in METHODS]
 #: Methods for which a request without a word is a whole one.
 MEAN_SOMETHING_WHEN_EMPTY = {
     "Appliance.Names",
+    "Appliance.Settings",
     "Appliance.Status",
+    "Appliance.Usage",
     "Clara.Stop",
     "Clara.Utilization",
     "Clara.Version",

@@ -359,6 +359,31 @@ class Appliance(appliance_pb2_grpc.ApplianceServicer):
         ]
         return appliance_pb2.NamesResponse(patterns=patterns)
 
+    def Settings(self, request, context):  # noqa: N802
+        file = appliance_pb2.SETTING_ORIGIN_FILE
+        return appliance_pb2.SettingsResponse(
+            file="/etc/c.toml",
+            settings=[
+                appliance_pb2.Setting(
+                    name="state_dir", value='"/state"', origin=file, place="/etc/c.toml", line=3
+                ),
+                appliance_pb2.Setting(
+                    section="log",
+                    name="level",
+                    value='"info"',
+                    is_default=True,
+                    origin=appliance_pb2.SETTING_ORIGIN_DEFAULT,
+                    meaning="Least severe level.",
+                ),
+                appliance_pb2.Setting(
+                    section="deployments",
+                    name="variables",
+                    secret=True,
+                    origin=appliance_pb2.SETTING_ORIGIN_OPTION,
+                ),
+            ],
+        )
+
     def Status(self, request, context):  # noqa: N802
         return appliance_pb2.StatusResponse(
             version="0.1.0",

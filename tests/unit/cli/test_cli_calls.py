@@ -597,3 +597,17 @@ def test_describe_names_shows_the_table(daemon, claraedge):
     rows = json.loads(claraedge("describe", "names", "--output", "json").out)["names"]
     assert {row["kind"] for row in rows} == {"content", "unfinished", "leftover"}
     assert all(row["source"] for row in rows)
+
+
+def test_describe_settings_says_where_values_come_from_and_keeps_secrets(daemon, claraedge):
+    lines = claraedge("describe", "settings").out.splitlines()
+    assert [line.split() for line in lines] == [
+        ["SETTING", "VALUE", "FROM"],
+        ["state_dir", '"/state"', "/etc/c.toml:3"],
+        ["log.level", '"info"', "default"],
+        ["deployments.variables", "(not", "shown)", "command", "line"],
+    ]
+    lines = claraedge("describe", "settings", "--changed").out.splitlines()
+    assert [line.split()[0] for line in lines[1:]] == ["state_dir", "deployments.variables"]
+    (first, *_) = json.loads(claraedge("describe", "settings", "--output", "json").out)["settings"]
+    assert (first["origin"], first["line"], first["is_default"]) == ("file", 3, False)

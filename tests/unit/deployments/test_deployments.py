@@ -38,6 +38,7 @@ from tests.rig.deployments import (
     executable,
     package,
 )
+from tests.rig.queries import query
 from tests.rig.waiting import eventually
 from tests.unit.deployments.programs import Ending, app, fail, serve
 
@@ -387,6 +388,29 @@ async def test_a_deployment_waits_for_its_gpu_and_memory_visibly(
         assert waiting.waits_for == "1 GPUs; 0 are free next to other deployments"
         await rig.deployments.undeploy("one")
         await rig.until_phase("two", DeploymentPhase.SUCCEEDED)
+
+
+async def test_since_when_it_has_memory_is_recorded_once(
+    tmp_path: Path, runner: MemoryRunner
+) -> None:
+    pack = package(component(executable(gpus=1)))
+
+    def reserved(rig: DeploymentRig) -> list[tuple[object, ...]]:
+        return query(rig.database, "SELECT name, reserved FROM deployments ORDER BY sequence")
+
+    async with deployment_rig(tmp_path, runner, packages=[pack], gpus=("g0",)) as rig:
+        begun = rig.site.clock.now()
+        await rig.deploy("one", pack)
+        await rig.until_phase("one", DeploymentPhase.SUCCEEDED)
+        await rig.deploy("two", pack)
+        await rig.until("two", lambda v: "GPU" in v.waits_for)
+        (one, two) = before = reserved(rig)
+        assert begun <= one[1] <= rig.site.clock.now()  # type: ignore[operator]
+        assert two == ("two", None)
+    async with deployment_rig(tmp_path, runner, packages=[pack], gpus=("g0",)) as rig:
+        await rig.until("one", lambda v: v.status is DeploymentStatus.RUNNING)
+        await rig.until("two", lambda v: "GPU" in v.waits_for)
+        assert reserved(rig) == before
 
 
 async def test_one_that_waits_can_be_undeployed(tmp_path: Path, runner: MemoryRunner) -> None:

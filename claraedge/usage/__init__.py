@@ -1,0 +1,1 @@
+"""How much of the device was reserved in the last hour, and how much is in use now."""

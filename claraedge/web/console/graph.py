@@ -17,7 +17,7 @@ _WIDTH, _HEIGHT = 184, 52
 _ACROSS, _DOWN = 56, 20
 _EDGE = 8
 #: Characters of a name that fit into its box.
-_LONGEST = 22
+_LONGEST = 20
 #: How often each layer is ordered by its neighbours.
 _SWEEPS = 4
 #: Shapes of the kinds of states.

@@ -72,7 +72,7 @@ def between(
     """Returns the duration between two times; until now, where the end is unset."""
     first, last = moment(start), moment(end)
     if first is None:
-        return ""
+        return "–"
     return duration(((last or datetime.now(UTC)) - first).total_seconds())
 
 

@@ -27,7 +27,7 @@ _FILES = {
 }
 #: The page may load what this device serves, and send to it; nothing else, and no inline script.
 _POLICY = (
-    "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self';"
+    "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self';"
     " form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
 )
 

@@ -257,8 +257,7 @@ def message(rule: Rule, values: Any) -> Any:
 #: Fields that differ from call to call.
 UNSTEADY = {
     "jobId", "payloadId", "pipelineId", "catalogId", "instanceId", "modelId", "instance", "disks",
-    "originalsBytes", "outboxBytes", "expires",
-    "originalsBytes", "outboxBytes", "time", "since", "history", "memoryUsed",
+    "originalsBytes", "outboxBytes", "expires", "time", "since", "history", "memoryUsed",
 }  # fmt: skip
 
 

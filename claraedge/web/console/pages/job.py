@@ -12,7 +12,7 @@ from claraedge.web.console.visit import Pages, Visit
 from claraedge.web.console.words import Words, words
 from claraedge.web.http.failures import HttpError
 from claraedge.web.http.router import Route
-from claraedge.wire.claraedge.v1 import appliance_pb2
+from claraedge.wire.claraedge.v1 import appliance_pb2, search_pb2
 from claraedge.wire.nvidia.clara.platform import common_pb2, jobs_pb2, pipelines_pb2
 
 #: The kind of a state, and the key of its text, of each status of an operator.
@@ -58,6 +58,7 @@ class JobPages:
         """Yields the routes."""
         yield self._pages.get("/ui/jobs/{job}", self._show)
         yield self._pages.post("/ui/jobs/{job}/cancel", self._cancel)
+        yield self._pages.post("/ui/jobs/{job}/start", self._start)
 
     async def _show(self, visit: Visit) -> None:
         id_ = visit.request.parameters["job"]
@@ -71,16 +72,31 @@ class JobPages:
             appliance_pb2.ExplainRequest(job_id=id_),
             appliance_pb2.ExplainResponse,
         )
+        found = await visit.ask(
+            "claraedge.v1.Search/Find",
+            search_pb2.FindRequest(text=job.job_id.value, kinds=[search_pb2.HIT_KIND_JOB], limit=1),
+            search_pb2.FindResponse,
+        )
         operators = _operators(job)
         await visit.show(
             "job.html",
             job=job,
+            hit=found.hits[0] if found.hits else search_pb2.Hit(),
             operators=operators,
             graph=_graph(job, operators, words(visit.language)),
             pipeline=await _pipeline_name(visit, job.pipeline_id),
             priority=_PRIORITIES.get(job.priority, "normal"),
             waits=[wait for wait in waits.waits if wait.text],
         )
+
+    async def _start(self, visit: Visit) -> None:
+        id_ = visit.request.parameters["job"]
+        await visit.ask(
+            "nvidia.clara.platform.Jobs/Start",
+            jobs_pb2.JobsStartRequest(job_id=common_pb2.Identifier(value=id_)),
+            jobs_pb2.JobsStartResponse,
+        )
+        await visit.go(f"/ui/jobs/{urlpath(id_)}", "started")
 
     async def _cancel(self, visit: Visit) -> None:
         id_ = visit.request.parameters["job"]

@@ -9,18 +9,13 @@ from dataclasses import dataclass
 
 from claraedge.web.console.visit import Pages, Visit
 from claraedge.web.http.router import Route
-from claraedge.wire.claraedge.v1 import appliance_pb2
-from claraedge.wire.nvidia.clara.platform import jobs_pb2
+from claraedge.wire.claraedge.v1 import appliance_pb2, search_pb2
 
 _COMMAND = re.compile(r"`([^`]+)`")
 #: Kinds of things of Appliance.TryAgain.
 _AGAIN = frozenset({"delivery", "image", "job", "model", "pipeline", "removal"})
 #: Jobs on the page.
 _LAST = 8
-#: Without a filter, jobs that have stopped are left out.
-_ALL = jobs_pb2.JobsListRequest.JobFilter(
-    has_state=[jobs_pb2.JOB_STATE_PENDING, jobs_pb2.JOB_STATE_RUNNING, jobs_pb2.JOB_STATE_STOPPED]
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,18 +61,17 @@ class OverviewPages:
             appliance_pb2.StatusRequest(),
             appliance_pb2.StatusResponse,
         )
-        jobs = await visit.some(
-            "nvidia.clara.platform.Jobs/List",
-            jobs_pb2.JobsListRequest(filter=_ALL),
-            jobs_pb2.JobsListResponse,
-            _LAST,
+        found = await visit.ask(
+            "claraedge.v1.Search/Find",
+            search_pb2.FindRequest(kinds=[search_pb2.HIT_KIND_JOB], limit=_LAST),
+            search_pb2.FindResponse,
         )
         await visit.show(
             "overview.html",
             status=status,
             verdict=_verdict(status),
             warnings=[_warning(text) for text in status.warnings],
-            jobs=[one.job_details for one in jobs if one.HasField("job_details")],
+            jobs=found.hits,
         )
 
     async def _try_again(self, visit: Visit) -> None:

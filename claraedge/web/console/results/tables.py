@@ -11,6 +11,7 @@ import io
 import re
 from collections import Counter
 from dataclasses import dataclass
+from typing import Literal
 
 from claraedge.web.console.results.excerpts import Excerpt, fitted, width_of
 
@@ -91,7 +92,9 @@ def _rows(text: str, separator: str, *, whole: bool) -> tuple[list[list[str]], b
     """
     found: list[list[str]] = []
     left, last = _SHOWN, None
-    quoting = csv.QUOTE_NONE if _has_open_quote(text, separator) else csv.QUOTE_MINIMAL
+    quoting: Literal[0, 3] = (
+        csv.QUOTE_NONE if _has_open_quote(text, separator) else csv.QUOTE_MINIMAL
+    )
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=separator, quoting=quoting)
     try:
         for row in reader:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 
 from claraedge.web.console import assets
+from claraedge.web.console.pages.find import FindPages
+from claraedge.web.console.pages.inbox import InboxPages
 from claraedge.web.console.pages.job import JobPages
 from claraedge.web.console.pages.language import LanguagePages
 from claraedge.web.console.pages.overview import OverviewPages
@@ -18,5 +20,5 @@ def routes_of(methods: Mapping[str, Method], upstream: Upstream) -> Iterable[Rou
     """Yields all routes of the console."""
     pages = Pages(Daemon(methods, upstream))
     yield from assets.routes()
-    for kind in (OverviewPages, JobPages, LanguagePages):
+    for kind in (OverviewPages, JobPages, FindPages, InboxPages, LanguagePages):
         yield from kind(pages).routes()

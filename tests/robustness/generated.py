@@ -293,6 +293,8 @@ class Requests:
             return self._id("job")
         if descriptor.name in ("payload_id", "model_id", "upload_id", "drop_id"):
             return self._id(descriptor.name.removesuffix("_id"))
+        if descriptor.name == "page_token" and self._sane:
+            return ""  # the first page
         if descriptor.containing_type.name in ("GetItemRequest", "RetryItemRequest"):
             return self._id("item")
         if descriptor.full_name == "claraedge.v1.StartDropRequest.folder" and self._sane:

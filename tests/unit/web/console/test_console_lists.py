@@ -87,6 +87,12 @@ async def test_jobs_are_listed_page_by_page_the_newest_first(daemon: Daemon, htt
     assert rows(await page(http, "/ui/jobs"))[0] == "the newest"
 
 
+async def test_the_overview_has_the_newest_jobs(daemon: Daemon, http: Client) -> None:
+    for number in range(12):
+        await job_of(daemon, f"job {number}")
+    assert rows(await page(http, "/"), "work") == [f"job {number}" for number in range(11, 3, -1)]
+
+
 async def test_jobs_are_filtered_and_counted(daemon: Daemon, http: Client) -> None:
     pipeline = await daemon.register(chain("copy"))
     ended = await daemon.run(pipeline, file=b"1")

@@ -6,10 +6,11 @@ from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import islice
+from typing import NamedTuple
 
 from claraedge import metadata
 from claraedge.decoding import decode_json
-from claraedge.inbox.model import Item, ItemOptions, ItemState
+from claraedge.inbox.model import Item, ItemOptions, ItemState, shown
 from claraedge.inbox.records import PUT_BACK, item_of_row
 from claraedge.jobs.model import JobStage, Priority
 from claraedge.searching.page import Key, SearchPage
@@ -41,6 +42,22 @@ class FoundItem:
         return Key(self.item.first_seen, self.item.id)
 
 
+class Unrecorded(NamedTuple):
+    """An item that may have no row, which is made only if it is shown: there may be many."""
+
+    key: Key
+    state: ItemState
+    pipeline: str
+    name: bytes
+    item: Callable[[], Item]
+
+    @staticmethod
+    def of(item: Item) -> Unrecorded:
+        """Returns an item that is made already."""
+        key = Key(item.first_seen, item.id)
+        return Unrecorded(key, item.state, item.pipeline, item.raw_name, lambda: item)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ItemCounts:
     """How many items there are."""
@@ -56,12 +73,12 @@ def find(
     *,
     retryable: bool,
     overlay: Callable[[Item], Item],
-    unrecorded: Iterable[Item],
+    unrecorded: Iterable[Unrecorded],
 ) -> list[FoundItem]:
     """Returns the matching items of a page in its order; no states: of any.
 
     `retryable`: only those that can be tried again. `overlay` adds to an item what its row does not
-    say. `unrecorded`: items that may have no row.
+    say.
     """
     wanted = frozenset(states or ItemState)
     if retryable:
@@ -72,17 +89,21 @@ def find(
 
     recorded = list(islice(filter(chosen, _recorded(tx, page, wanted, overlay)), page.limit))
     rows = {one.item.id for one in recorded}
-    others = (
-        FoundItem(item=item, pipeline_name=item.pipeline)
-        for item in unrecorded
-        if item.id not in rows
-        and (not page.pipeline or item.pipeline == page.pipeline)
-        and page.has(Key(item.first_seen, item.id))
-        and page.words.match(item.id, (item.name, item.pipeline))
-    )
-    found = [*recorded, *filter(chosen, others)]
+    others = [one for one in unrecorded if one.key.id not in rows and _is_wanted(one, page, wanted)]
+    others.sort(key=lambda one: one.key, reverse=not page.newer)
+    made = (FoundItem(item=one.item(), pipeline_name=one.pipeline) for one in others[: page.limit])
+    found = [*recorded, *made]
     found.sort(key=lambda one: one.key, reverse=not page.newer)
     return found[: page.limit]
+
+
+def _is_wanted(one: Unrecorded, page: SearchPage, states: frozenset[ItemState]) -> bool:
+    return (
+        one.state in states
+        and page.has(one.key)
+        and (not page.pipeline or one.pipeline == page.pipeline)
+        and (not page.words.folded or page.words.match(one.key.id, (shown(one.name), one.pipeline)))
+    )
 
 
 def is_retryable(item: Item) -> bool:
@@ -94,7 +115,7 @@ def is_retryable(item: Item) -> bool:
 
 
 def counts(
-    tx: Transaction, overlay: Callable[[Item], Item], unrecorded: Iterable[Item]
+    tx: Transaction, overlay: Callable[[Item], Item], unrecorded: Iterable[Unrecorded]
 ) -> ItemCounts:
     """Returns how many items are in each state, and how many can be tried again."""
     states: Counter[ItemState] = Counter(dict.fromkeys(ItemState, 0))
@@ -109,7 +130,7 @@ def counts(
     for item in claimed.values():
         states[item.state] -= 1
         states[overlay(item).state] += 1
-    states.update(item.state for item in unrecorded if item.id not in claimed)
+    states.update(one.state for one in unrecorded if one.key.id not in claimed)
     return ItemCounts(states=states, retryable=failed["retryable"] + states[ItemState.PARKED])
 
 

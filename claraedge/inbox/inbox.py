@@ -23,10 +23,10 @@ from claraedge.formats.filenames import NameKind
 from claraedge.ids import NewId
 from claraedge.inbox import finding, records, shares
 from claraedge.inbox.candidates.candidates import Candidates
-from claraedge.inbox.candidates.entry import Waiting
+from claraedge.inbox.candidates.entry import Waiting, unrecorded_of
 from claraedge.inbox.candidates.first_seen import FirstSeen
 from claraedge.inbox.candidates.ready_queue import claimed
-from claraedge.inbox.finding import FoundItem, ItemCounts
+from claraedge.inbox.finding import FoundItem, ItemCounts, Unrecorded
 from claraedge.inbox.inspection.inspector import Inspection
 from claraedge.inbox.inspection.settling import Heard
 from claraedge.inbox.intake.definitions import Definitions
@@ -228,12 +228,14 @@ class Inbox:
         Without a page: no items. See `finding.find`.
         """
         blocked_by = self._blocked_by()
-        unrecorded = self._unrecorded(blocked_by)
+        entries, left_out = self._room.entries(), self._left_out.items()
 
         def overlay(item: Item) -> Item:
             return self._intake.overlay(item, blocked_by)
 
         def work(tx: Transaction) -> tuple[list[FoundItem], ItemCounts]:
+            unrecorded = [unrecorded_of(entry, blocked_by) for entry in entries]
+            unrecorded += map(Unrecorded.of, left_out)
             counts = finding.counts(tx, overlay, unrecorded)
             if page is None:
                 return [], counts

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import replace
-from typing import TypeVar
+from typing import Never, TypeVar
 
 from claraedge.api.appliance import time_of
 from claraedge.api.search.tokens import place_of, token_of
 from claraedge.errors import InvalidRequestError
-from claraedge.inbox.finding import FoundItem, ItemCounts, is_retryable
+from claraedge.inbox.finding import FoundItem, is_retryable
 from claraedge.inbox.inbox import Inbox
 from claraedge.inbox.model import ItemState
 from claraedge.jobs.finding import FoundJob
@@ -29,6 +29,7 @@ _HITS, _MOST = 50, 500
 #: The longest reason of a hit, in characters; Inbox.Get has the whole text.
 _TEXT = 1000
 
+_JOB, _ITEM = wire.HIT_KIND_JOB, wire.HIT_KIND_ITEM
 _STAGES = {int(wire.JobStage.Value(f"JOB_STAGE_{one.name}")): one for one in JobStage}
 _STATES = {int(appliance_pb2.ItemState.Value(f"ITEM_STATE_{one.name}")): one for one in ItemState}
 _STATE_NUMBERS = {
@@ -48,20 +49,44 @@ class SearchServicer:
         page = _page(request)
         stages = _chosen(request.stages, _STAGES, "stage of jobs")
         states = _chosen(request.states, _STATES, "state of items")
-        jobs, items = _kinds(request)
-        (found_jobs, stage_counts), (found_items, item_counts) = await asyncio.gather(
-            self._jobs.find(page if jobs else None, stages),
-            self._inbox.find(page if items else None, states, retryable=request.retryable),
+        kinds = _kinds(request)
+        jobs, items = await asyncio.gather(
+            self._find_jobs(page, request, stages) if _JOB in kinds else _nothing(),
+            self._find_items(page, request, states) if _ITEM in kinds else _nothing(),
         )
-        found: list[FoundJob | FoundItem] = [*found_jobs, *found_items]
+        found: list[FoundJob | FoundItem] = [*jobs[0], *items[0]]
         found.sort(key=lambda one: one.key, reverse=not page.newer)
         response = _response(page, found)
-        response.stages.extend(
-            wire.StageCount(stage=_stage(stage), count=count)
-            for stage, count in stage_counts.items()
-        )
-        _count(response, item_counts)
+        for counted in (jobs[1], items[1]):
+            response.MergeFrom(counted)
         return response
+
+    async def _find_jobs(
+        self, page: SearchPage, request: wire.FindRequest, stages: Collection[JobStage]
+    ) -> tuple[Sequence[FoundJob], wire.FindResponse]:
+        only_items = bool(request.states or request.retryable) and not stages
+        found, counts = await self._jobs.find(None if only_items else page, stages)
+        counted = [
+            wire.StageCount(stage=_stage(stage), count=count) for stage, count in counts.items()
+        ]
+        return found, wire.FindResponse(stages=counted)
+
+    async def _find_items(
+        self, page: SearchPage, request: wire.FindRequest, states: Collection[ItemState]
+    ) -> tuple[Sequence[FoundItem], wire.FindResponse]:
+        only_jobs = bool(request.stages) and not (states or request.retryable)
+        found, counts = await self._inbox.find(
+            None if only_jobs else page, states, retryable=request.retryable
+        )
+        counted = [
+            wire.StateCount(state=_STATE_NUMBERS[state], count=count)
+            for state, count in counts.states.items()
+        ]
+        return found, wire.FindResponse(states=counted, retryable=counts.retryable)
+
+
+async def _nothing() -> tuple[Sequence[Never], wire.FindResponse]:
+    return (), wire.FindResponse()
 
 
 def _page(request: wire.FindRequest) -> SearchPage:
@@ -94,20 +119,13 @@ def _chosen(numbers: Collection[int], known: dict[int, E], what: str) -> frozens
     return frozenset(known[number] for number in numbers)
 
 
-def _kinds(request: wire.FindRequest) -> tuple[bool, bool]:
-    """Returns whether to search for jobs, and for items."""
+def _kinds(request: wire.FindRequest) -> Collection[int]:
     for kind in request.kinds:
-        if kind not in (wire.HIT_KIND_JOB, wire.HIT_KIND_ITEM):
+        if kind not in (_JOB, _ITEM):
             raise InvalidRequestError(
                 f"{kind} is no kind of a hit; use 1 (jobs) or 2 (items), or leave it out for both"
             )
-    of_items = bool(request.states) or request.retryable
-    jobs = not request.kinds or wire.HIT_KIND_JOB in request.kinds
-    items = not request.kinds or wire.HIT_KIND_ITEM in request.kinds
-    return (
-        jobs and (bool(request.stages) or not of_items),
-        items and (of_items or not request.stages),
-    )
+    return request.kinds or (_JOB, _ITEM)
 
 
 def _response(page: SearchPage, found: list[FoundJob | FoundItem]) -> wire.FindResponse:
@@ -125,21 +143,13 @@ def _response(page: SearchPage, found: list[FoundJob | FoundItem]) -> wire.FindR
     return response
 
 
-def _count(response: wire.FindResponse, counts: ItemCounts) -> None:
-    response.states.extend(
-        wire.StateCount(state=_STATE_NUMBERS[state], count=count)
-        for state, count in counts.states.items()
-    )
-    response.retryable = counts.retryable
-
-
 def _hit(found: FoundJob | FoundItem) -> wire.Hit:
     return _job(found) if isinstance(found, FoundJob) else _item(found)
 
 
 def _job(job: FoundJob) -> wire.Hit:
     return wire.Hit(
-        kind=wire.HIT_KIND_JOB,
+        kind=_JOB,
         id=job.id,
         name=job.name,
         pipeline_id=job.pipeline,
@@ -157,7 +167,7 @@ def _job(job: FoundJob) -> wire.Hit:
 def _item(found: FoundItem) -> wire.Hit:
     item = found.item
     return wire.Hit(
-        kind=wire.HIT_KIND_ITEM,
+        kind=_ITEM,
         id=item.id,
         name=item.name,
         pipeline_id=found.pipeline,

@@ -5,15 +5,18 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 
 from claraedge.fs.adopting import Thing
+from claraedge.inbox.finding import Unrecorded
 from claraedge.inbox.inspection.inspector import Identified
 from claraedge.inbox.inspection.settling import NO_HINTS, Hints, Quiet
 from claraedge.inbox.inspection.survey import Survey
 from claraedge.inbox.model import Item, ItemState, shown
 from claraedge.inbox.triggers.grouping import Unit, stem_of
 from claraedge.inbox.triggers.triggers import Trigger
+from claraedge.searching.page import Key
 
 #: Groupings in which each entry becomes an item of its own.
 ALONE = ("entry", "file", "folder")
@@ -147,7 +150,7 @@ def item_of(entry: Waiting, blocked_by: str | None) -> Item:
         name=shown(entry.name),
         raw_name=entry.name,
         pipeline=entry.trigger.rule.pipeline,
-        state=ItemState.PARKED if entry.parked else _state(entry),
+        state=_state(entry, blocked_by),
         reason=entry.reason,
         remedy=entry.remedy,
         thing=entry.thing,
@@ -155,17 +158,12 @@ def item_of(entry: Waiting, blocked_by: str | None) -> Item:
         first_seen=entry.first_seen,
     )
     if entry.trigger.problem:
-        return replace(
-            item,
-            state=ItemState.PARKED,
-            reason=entry.trigger.problem,
-            remedy=entry.trigger.remedy,
-            thing=None,
-        )
+        trigger = entry.trigger
+        return replace(item, reason=trigger.problem, remedy=trigger.remedy, thing=None)
     if entry.waits and not entry.reason:
-        return replace(item, state=ItemState.PARKED, reason=entry.waits, remedy="")
+        return replace(item, reason=entry.waits, remedy="")
     if entry.ready and blocked_by is not None:
-        return replace(item, state=ItemState.PARKED, reason=blocked_by)
+        return replace(item, reason=blocked_by)
     if entry.ready and entry.trigger.rule.grouping not in ALONE and not entry.reason:
         marker = entry.trigger.rule.marker
         if marker is not None and stem_of(marker, entry.name) is not None:
@@ -176,5 +174,20 @@ def item_of(entry: Waiting, blocked_by: str | None) -> Item:
     return item
 
 
-def _state(entry: Waiting) -> ItemState:
+def unrecorded_of(entry: Waiting, blocked_by: str | None) -> Unrecorded:
+    """Returns the entry as an item that is made only if it is shown."""
+    return Unrecorded(
+        key=Key(entry.first_seen, entry.id),
+        state=_state(entry, blocked_by),
+        pipeline=entry.trigger.rule.pipeline,
+        name=entry.name,
+        item=partial(item_of, entry, blocked_by),
+    )
+
+
+def _state(entry: Waiting, blocked_by: str | None) -> ItemState:
+    waits = bool(entry.waits) and not entry.reason
+    blocked = entry.ready and blocked_by is not None
+    if entry.parked or entry.trigger.problem or waits or blocked:
+        return ItemState.PARKED
     return ItemState.SEEN if entry.survey is None else ItemState.SETTLING

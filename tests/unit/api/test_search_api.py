@@ -7,6 +7,7 @@ import sqlite3
 from collections.abc import Collection, Mapping
 from contextlib import closing
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
@@ -22,7 +23,7 @@ from claraedge.inbox.records import PUT_BACK
 from claraedge.jobs import finding as jobs
 from claraedge.jobs.jobs import Jobs
 from claraedge.jobs.model import JobStage
-from claraedge.searching.page import SearchPage
+from claraedge.searching.page import Key, SearchPage
 from claraedge.searching.words import SearchText
 from claraedge.store.database import Database
 from claraedge.store.migrations import migrate
@@ -69,7 +70,10 @@ class Rooms:
     async def _find_items(
         self, page: SearchPage | None, states: Collection[ItemState], *, retryable: bool
     ) -> Any:
-        more: Any = {"overlay": self.overlay, "unrecorded": self.unrecorded}
+        more: Any = {
+            "overlay": self.overlay,
+            "unrecorded": [items.Unrecorded.of(item) for item in self.unrecorded],
+        }
         found = (
             []
             if page is None
@@ -295,6 +299,10 @@ async def test_every_stage_and_state_can_be_selected_and_is_counted(
     assert ids(both) == [104, 13, 3]
     only = await rooms.ask(kinds=[wire.HIT_KIND_ITEM], stages=[wire.JOB_STAGE_RUNNING])
     assert ids(only) == []
+    assert not only.stages
+    only = await rooms.ask(kinds=[wire.HIT_KIND_JOB], states=[appliance_pb2.ITEM_STATE_FAILED])
+    assert ids(only) == []
+    assert not only.states
 
 
 def an_item(id_: int, state: ItemState, *, name: str = "dropped", seen: float = 0.0) -> Item:
@@ -441,6 +449,36 @@ async def test_an_entry_keeps_its_place_when_it_is_claimed(
     assert ids(both) == [25, 20, 10]
     rooms.unrecorded = ()
     assert ids(await rooms.ask(limit=3, page_token=first.next_page)) == [25, 20, 10]
+
+
+async def test_of_many_entries_only_those_that_are_shown_are_made(
+    writer: sqlite3.Connection, rooms: Rooms
+) -> None:
+    made = []
+
+    def make(id_: int) -> Item:
+        made.append(id_)
+        return an_item(id_, ItemState.SEEN, name=f"entry-{id_}")
+
+    entries = [
+        items.Unrecorded(
+            key=Key(float(id_), number(id_)), state=ItemState.SEEN, pipeline="liver",
+            name=f"entry-{id_}".encode(), item=partial(make, id_),
+        )
+        for id_ in range(MANY)
+    ]  # fmt: skip
+    for text, expected in (
+        ("", [*range(MANY - 1, MANY - 4, -1)]),
+        ("ENTRY-77", [7799, 7798, 7797]),
+    ):
+        made.clear()
+        page = SearchPage(words=SearchText(text), limit=3)
+        found = await rooms.database.read(
+            lambda tx, page=page: items.find(
+                tx, page, (), retryable=False, overlay=rooms.overlay, unrecorded=entries
+            )
+        )
+        assert [int(one.item.id, 16) for one in found] == expected == made
 
 
 # --- many rows --------------------------------------------------------------------------------

@@ -49,6 +49,7 @@ document.addEventListener("keydown", (event) => {
 
 const SUBJECTS = ["job", "operator", "message", "delivery", "pipeline", "item", "deployment"];
 const PAUSE = 500; // milliseconds between two answers that are shown
+const POLL = 5000; // milliseconds
 const RETRY = [1000, 2000, 5000]; // milliseconds until the next attempt while the daemon is away
 
 let position = document.body.dataset.position;
@@ -154,6 +155,16 @@ function show(page, wanted) {
     }
     if (old.outerHTML !== fresh.outerHTML) htmx.swap(old, fresh.outerHTML, { swapStyle: "outerHTML" });
   }
+}
+
+// Files that were dropped and are not taken yet have no events: their sections are asked for again, while
+// somebody sees them.
+if (document.querySelector("[data-polled]") !== null) {
+  setInterval(() => {
+    if (document.hidden) return;
+    for (const section of document.querySelectorAll("[data-polled]")) changed.add(section.id);
+    soon(0);
+  }, POLL);
 }
 
 document.addEventListener("visibilitychange", () => {

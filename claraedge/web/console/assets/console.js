@@ -58,6 +58,7 @@ let timer = null;
 let failures = 0;
 let refreshing = false;
 const changed = new Set();
+const postponed = new Set(); // sections that were being edited when they changed
 
 const liveSections = () => [...document.querySelectorAll("[data-live]")];
 
@@ -72,11 +73,20 @@ function concerns(section, subject, id) {
 
 function isEdited(section) {
   if (section.contains(document.activeElement)) {
-    if (document.activeElement.matches("input, textarea, select")) return true;
+    if (document.activeElement.matches("input:not([type=checkbox], [type=radio]), textarea, select")) return true;
   }
   return [...section.querySelectorAll("input, textarea")].some((field) =>
     ["checkbox", "radio"].includes(field.type) ? field.checked !== field.defaultChecked : field.value !== field.defaultValue);
 }
+
+function resume() {
+  if (postponed.size === 0) return;
+  for (const id of postponed) changed.add(id);
+  postponed.clear();
+  soon(PAUSE);
+}
+
+for (const kind of ["change", "focusout"]) document.addEventListener(kind, resume);
 
 function follow() {
   if (stream !== null || document.hidden || liveSections().length === 0) return;
@@ -146,7 +156,7 @@ function show(page, wanted) {
     const [old, fresh] = [document.getElementById(id), page.getElementById(id)];
     if (old === null) continue;
     if (fresh === null) { location.reload(); return; }
-    if (isEdited(old)) { changed.add(id); continue; }
+    if (isEdited(old)) { postponed.add(id); continue; }
     showTimes(fresh);
     showButtons(fresh);
     for (const open of old.querySelectorAll("details[open][id]")) {

@@ -10,6 +10,9 @@ from claraedge.web.console.pages.inbox import InboxPages
 from claraedge.web.console.pages.job import JobPages
 from claraedge.web.console.pages.language import LanguagePages
 from claraedge.web.console.pages.overview import OverviewPages
+from claraedge.web.console.pages.pipelines import PipelinePages
+from claraedge.web.console.pages.run import RunPages
+from claraedge.web.console.pages.upload import UploadPages
 from claraedge.web.console.visit import Daemon, Pages
 from claraedge.web.http.router import Route
 from claraedge.web.rpc.methods import Method
@@ -21,4 +24,5 @@ def routes_of(methods: Mapping[str, Method], upstream: Upstream) -> Iterable[Rou
     pages = Pages(Daemon(methods, upstream))
     yield from assets.routes()
     for kind in (OverviewPages, JobPages, FindPages, InboxPages, LanguagePages):
+    for kind in (OverviewPages, JobPages, LanguagePages, PipelinePages, RunPages, UploadPages):
         yield from kind(pages).routes()

@@ -22,6 +22,7 @@ _LONGEST = 20
 _SWEEPS = 4
 #: Shapes of the kinds of states.
 _MARKS = {
+    "plain": Markup(""),
     "well": Markup('<path d="M3 8.5 6.5 12 13 4.5" class="mark line"/>'),
     "run": Markup('<path d="M4 3 13 8 4 13Z" class="mark"/>'),
     "wait": Markup('<circle cx="8" cy="8" r="5" class="mark line"/>'),
@@ -42,7 +43,7 @@ class Node:
     follows: Sequence[str] = ()
     """The operators that only have to end before it starts."""
     kind: str = "wait"
-    """What its state is like: `well`, `run`, `wait`, `bad` or `stop`."""
+    """What its state is like: `well`, `run`, `wait`, `bad` or `stop`; `plain`: it has none."""
     label: str = ""
     """Its state in words."""
     link: str = ""

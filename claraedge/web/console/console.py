@@ -23,6 +23,14 @@ def routes_of(methods: Mapping[str, Method], upstream: Upstream) -> Iterable[Rou
     """Yields all routes of the console."""
     pages = Pages(Daemon(methods, upstream))
     yield from assets.routes()
-    for kind in (OverviewPages, JobPages, FindPages, InboxPages, LanguagePages):
-    for kind in (OverviewPages, JobPages, LanguagePages, PipelinePages, RunPages, UploadPages):
+    for kind in (
+        OverviewPages,
+        FindPages,
+        JobPages,
+        InboxPages,
+        PipelinePages,
+        RunPages,
+        UploadPages,
+        LanguagePages,
+    ):
         yield from kind(pages).routes()

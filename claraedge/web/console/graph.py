@@ -134,7 +134,8 @@ def _box(node: Node, x: int, y: int) -> Markup:
         '<g class="node {kind}" transform="translate({x} {y})"><title>{full}: {label}</title>'
         '<rect width="{width}" height="{height}" rx="6"/>'
         '<svg x="10" y="28" width="16" height="16" viewBox="0 0 16 16">{mark}</svg>'
-        '<text x="10" y="20" class="title">{name}</text><text x="32" y="41">{label}</text></g>'
+        '<text x="10" y="20" class="title">{name}</text>'
+        '<text x="{indent}" y="41">{label}</text></g>'
     ).format(
         kind=node.kind,
         x=x,
@@ -144,6 +145,7 @@ def _box(node: Node, x: int, y: int) -> Markup:
         width=_WIDTH,
         height=_HEIGHT,
         mark=_MARKS[node.kind],
+        indent=32 if _MARKS[node.kind] else 10,
         name=name,
     )
     return Markup('<a href="{}">{}</a>').format(node.link, box) if node.link else box

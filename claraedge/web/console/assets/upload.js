@@ -365,6 +365,7 @@ function sending(area) {
   function clear() {
     for (const each of uploads) if (each.row !== null) each.row.remove();
     [uploads, place, job] = [[], null, null];
+    part("#all-progress").value = 0;
     to("choosing");
     showChosen();
   }

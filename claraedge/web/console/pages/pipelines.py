@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from markupsafe import Markup
+from markupsafe import Markup, escape
 
 from claraedge.blocking import in_thread
 from claraedge.pipelines.checks.load import Loaded, load
@@ -20,11 +20,11 @@ from claraedge.wire.claraedge.v1 import pipeline_files_pb2
 from claraedge.wire.nvidia.clara.platform import common_pb2, pipelines_pb2
 
 #: Pipelines and files on a page.
-MOST = 500
-#: Characters and lines of a definition on its page.
-_CHARACTERS, _LINES = 60_000, 2000
+MOST = 300
+#: Bytes and lines of a definition on its page.
+_BYTES, _LINES = 50_000, 1000
 #: Operators that are drawn.
-_DRAWN = 200
+_DRAWN = 100
 #: Characters of an image's name in the graph.
 _IMAGE = 20
 
@@ -81,13 +81,15 @@ class PipelinePages:
     async def _show(self, visit: Visit) -> None:
         pipeline = await registered(visit)
         loaded = await in_thread(load, pipeline.files)
+        operators = loaded.pipeline.operators if loaded.pipeline else ()
         files = [one for one in await _files(visit) if one.pipeline_id == pipeline.id]
         await visit.show(
             "pipeline.html",
             pipeline=pipeline,
             file=files[0] if files else None,
             graph=_graph(loaded.pipeline, words(visit.language)("pipeline.graph")),
-            operators=loaded.pipeline.operators[:_DRAWN] if loaded.pipeline else (),
+            operators=operators[:_DRAWN],
+            left_out=max(0, len(operators) - _DRAWN),
             problems=loaded.problems,
             sources=_sources(pipeline.files, loaded),
         )
@@ -160,13 +162,13 @@ def _sources(files: Sequence[DefinitionFile], loaded: Loaded) -> Sequence[_Sourc
     problems: dict[tuple[str, int], list[Problem]] = {}
     for problem in loaded.problems:
         problems.setdefault((problem.file, problem.line), []).append(problem)
-    characters, count, found = _CHARACTERS, _LINES, []
+    size, count, found = _BYTES, _LINES, []
     for file in files:
         lines = file.content.splitlines()
         shown = []
         for number, text in enumerate(lines, 1):
-            characters -= len(text)
-            if characters < 0 or count <= 0:
+            size -= len(escape(text).encode())
+            if size < 0 or count <= 0:
                 break
             count -= 1
             shown.append(_Line(text=text, problems=problems.get((file.path, number), ())))

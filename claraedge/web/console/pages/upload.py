@@ -11,6 +11,8 @@ from claraedge.wire.claraedge.v1 import appliance_pb2
 
 #: Groupings whose items are single files or folders, so that their number is known before.
 _SINGLE = ("entry", "file", "folder")
+#: Folders on the page.
+_FOLDERS = 100
 
 
 class UploadPages:
@@ -34,7 +36,9 @@ class UploadPages:
         wanted = visit.query.get("folder", "")
         await visit.show(
             "upload.html",
-            triggers=answer.triggers[:MOST],
+            triggers=answer.triggers[:_FOLDERS],
+            more_folders=len(answer.triggers) > _FOLDERS,
+            more=len(pipelines) > MOST,
             chosen=wanted if wanted in usable else next(iter(usable), ""),
             single=_SINGLE,
             pipelines=pipelines[:MOST],

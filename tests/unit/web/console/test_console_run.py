@@ -111,7 +111,12 @@ async def test_a_long_definition_and_hostile_text_stay_a_small_page(
     text = await page(http, f"/ui/pipelines/{pipeline}")
     assert "<script>alert" not in text
     assert "more lines are left out" in text
-    assert len(text.encode()) < 300_000
+    assert len(text.encode()) < 200_000
+    names = [f"op{n}" for n in range(150)]
+    pipeline = await daemon.register(chain(*names))
+    text = await page(http, f"/ui/pipelines/{pipeline}")
+    assert "50 more operators are in the definition alone." in text
+    assert len(text.encode()) < 200_000
 
 
 async def test_only_so_many_pipelines_are_listed(
@@ -274,3 +279,12 @@ async def test_the_page_of_uploads_has_its_own_script_alone(daemon: Daemon, http
     assert scripts
     assert all(re.search(r' src="/ui/assets/[\w.]+\?\w+" defer>', one) for one in scripts)
     assert not re.search(r"\son\w+=|\sstyle=", text)
+
+
+async def test_many_folders_and_pipelines_stay_a_small_page(daemon: Daemon, http: Client) -> None:
+    for number in range(120):
+        (daemon.config.inbox_dir / f"{'f' * 240}{number:03}").mkdir()
+    await daemon.register(chain("one"))
+    text = await page(http, "/ui/upload")
+    assert "Only the first 100 folders are shown." in text
+    assert len(text.encode()) < 200_000

@@ -5,6 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 
 from claraedge.web.console import assets
+from claraedge.web.console.pages.device.deployments import DeploymentPages
+from claraedge.web.console.pages.device.device import DevicePages
+from claraedge.web.console.pages.device.events import EventPages
+from claraedge.web.console.pages.device.images import ImagePages
+from claraedge.web.console.pages.device.models import ModelPages
+from claraedge.web.console.pages.device.packages import PackagePages
 from claraedge.web.console.pages.find import FindPages
 from claraedge.web.console.pages.inbox import InboxPages
 from claraedge.web.console.pages.job import JobPages
@@ -32,5 +38,11 @@ def routes_of(methods: Mapping[str, Method], upstream: Upstream) -> Iterable[Rou
         RunPages,
         UploadPages,
         LanguagePages,
+        DevicePages,
+        ImagePages,
+        ModelPages,
+        PackagePages,
+        DeploymentPages,
+        EventPages,
     ):
         yield from kind(pages).routes()

@@ -1,0 +1,49 @@
+// Sends a file to the API, with its progress.
+"use strict";
+
+for (const form of document.querySelectorAll("form[data-send]")) {
+  const [send, stop] = form.querySelectorAll("button");
+  const bar = form.querySelector("progress");
+  const state = form.querySelector("[role=status]");
+  let request = null;
+
+  const ended = (text) => {
+    request = null;
+    send.disabled = false;
+    stop.hidden = bar.hidden = true;
+    state.textContent = text;
+  };
+
+  form.hidden = false;
+  form.addEventListener("submit", (event) => {
+    event.preventDefault();
+    if (request !== null) return;
+    const query = new URLSearchParams();
+    for (const field of form.querySelectorAll("[data-field]")) query.set(field.dataset.field, field.value);
+    request = new XMLHttpRequest();
+    request.open("POST", query.size ? `${form.dataset.send}?${query}` : form.dataset.send);
+    request.setRequestHeader("Content-Type", "application/octet-stream");
+    request.upload.addEventListener("progress", ({ loaded, total }) => {
+      bar.value = total ? loaded / total : 0;
+      state.textContent = `${form.dataset.sending} ${Math.round(bar.value * 100)} %`;
+    });
+    request.upload.addEventListener("load", () => {
+      bar.removeAttribute("value");
+      state.textContent = form.dataset.checking;
+    });
+    request.addEventListener("load", (done) => {
+      const { status, responseText } = done.target;
+      if (status === 200) { request = null; location.assign(form.dataset.back); return; }
+      let text = form.dataset.broken;
+      try { text = JSON.parse(responseText).message || text; } catch { /* it is no answer of the API */ }
+      ended(text);
+    });
+    for (const kind of ["error", "abort"]) request.addEventListener(kind, () => ended(form.dataset.broken));
+    send.disabled = true;
+    stop.hidden = bar.hidden = false;
+    bar.value = 0;
+    request.send(form.querySelector("input[type=file]").files[0]);
+  });
+  stop.addEventListener("click", () => { if (request !== null) request.abort(); });
+  window.addEventListener("beforeunload", (event) => { if (request !== null) event.preventDefault(); });
+}

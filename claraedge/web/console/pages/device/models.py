@@ -1,0 +1,73 @@
+"""The models of the device, and the catalogs that they are in."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable
+
+from claraedge.web.console.pages.device.lists import ROWS, first_of, start_of
+from claraedge.web.console.visit import Pages, Visit
+from claraedge.web.http.router import Route
+from claraedge.wire.nvidia.clara.platform import common_pb2, models_pb2
+
+#: Answers of a list; each has some hundred models or catalogs.
+_ANSWERS = 1000
+#: What a type of a model is called.
+_TYPES = {
+    models_pb2.MODEL_TYPE_TENSOR_FLOW: "TensorFlow",
+    models_pb2.MODEL_TYPE_TENSOR_RT: "TensorRT",
+    models_pb2.MODEL_TYPE_PY_TORCH: "PyTorch",
+}
+
+
+class ModelPages:
+    """Shows models, and deletes them."""
+
+    def __init__(self, pages: Pages) -> None:
+        self._pages = pages
+
+    def routes(self) -> Iterable[Route]:
+        """Yields the routes."""
+        yield self._pages.get("/ui/models", self._list)
+        yield self._pages.post("/ui/models/{model}/delete", self._delete)
+
+    async def _list(self, visit: Visit) -> None:
+        answers = await first_of(
+            visit,
+            "nvidia.clara.platform.Models/ListModels",
+            models_pb2.ModelsListModelsRequest(),
+            models_pb2.ModelsListModelsResponse,
+            _ANSWERS,
+        )
+        sets = await first_of(
+            visit,
+            "nvidia.clara.platform.Models/ListCatalogs",
+            models_pb2.ModelsListCatalogsRequest(),
+            models_pb2.ModelsListCatalogsResponse,
+            _ANSWERS,
+        )
+        catalogs = defaultdict[str, list[str]](list)
+        for answer in sets:
+            for catalog in answer.catalogs:
+                for model in catalog.models:
+                    catalogs[model.model_id.value].append(catalog.catalog_id.value)
+        models = [model for answer in answers for model in answer.models]
+        start = start_of(visit)
+        await visit.show(
+            "models.html",
+            models=models[start : start + ROWS],
+            count=len(models),
+            start=start,
+            rows=ROWS,
+            catalogs=catalogs,
+            types=_TYPES,
+        )
+
+    async def _delete(self, visit: Visit) -> None:
+        id_ = common_pb2.Identifier(value=visit.request.parameters["model"])
+        await visit.ask(
+            "nvidia.clara.platform.Models/DeleteModel",
+            models_pb2.ModelsDeleteModelRequest(model_id=id_),
+            models_pb2.ModelsDeleteModelResponse,
+        )
+        await visit.go("/ui/models", "model_deleted")

@@ -26,7 +26,8 @@
 
   // What an event says beyond its name: the states as the API names them, reasons and texts.
   function said(one) {
-    const words = [one.state, one.status, one.phase].filter(Boolean)
+    const status = one.status === "JOB_STATUS_HEALTHY" ? "" : one.status;
+    const words = [one.state, status, one.phase].filter(Boolean)
       .map((word) => word.replace(/^(JOB|DEPLOYMENT)(_OPERATOR)?_(STATE|STATUS|PHASE)_/, ""));
     return [...words, one.reason, one.text, one.path].filter(Boolean).join(" · ");
   }

@@ -11,10 +11,12 @@ from claraedge.web.console.pages.device.events import EventPages
 from claraedge.web.console.pages.device.images import ImagePages
 from claraedge.web.console.pages.device.models import ModelPages
 from claraedge.web.console.pages.device.packages import PackagePages
+from claraedge.web.console.pages.files import FilePages
 from claraedge.web.console.pages.find import FindPages
 from claraedge.web.console.pages.inbox import InboxPages
 from claraedge.web.console.pages.job import JobPages
 from claraedge.web.console.pages.language import LanguagePages
+from claraedge.web.console.pages.logs import LogPages
 from claraedge.web.console.pages.overview import OverviewPages
 from claraedge.web.console.pages.pipelines import PipelinePages
 from claraedge.web.console.pages.run import RunPages
@@ -33,6 +35,8 @@ def routes_of(methods: Mapping[str, Method], upstream: Upstream) -> Iterable[Rou
         OverviewPages,
         FindPages,
         JobPages,
+        FilePages,
+        LogPages,
         InboxPages,
         PipelinePages,
         RunPages,

@@ -31,7 +31,7 @@ _NUMBER = re.compile(r"\s*[-+]?[\d.,]*\d[\d.,]*(?:[eE][-+]?\d+)?\s*%?\s*")
 
 
 @dataclass(frozen=True, slots=True)
-class Table:
+class ValueTable:
     """Rows of values."""
 
     head: list[str]
@@ -43,7 +43,7 @@ class Table:
     separator: str
 
 
-def table_of(excerpt: Excerpt) -> Table | None:
+def table_of(excerpt: Excerpt) -> ValueTable | None:
     """Returns the rows of a text; None if it has no two columns and no two rows."""
     text = excerpt.text
     said = _SAID.match(text)
@@ -57,7 +57,7 @@ def table_of(excerpt: Excerpt) -> Table | None:
     width = min(columns, _COLUMNS)
     rows = [row[:width] + [""] * (width - len(row)) for row in rows]
     head = rows.pop(0) if _has_head(rows) else []
-    return Table(
+    return ValueTable(
         head=head,
         rows=rows,
         more_rows=not whole,

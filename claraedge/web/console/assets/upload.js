@@ -473,7 +473,10 @@ function sending(area) {
     if (uploads.length > 0) { event.preventDefault(); start(); return; }
     for (const one of plain) setTimeout(() => { one.disabled = true; }); // after it was sent
   });
-  window.addEventListener("pageshow", () => { for (const one of plain) one.disabled = false; });
+  window.addEventListener("pageshow", (event) => {
+    if (event.persisted && phase !== "choosing") location.reload(); // by Back, after its job was started
+    for (const one of plain) one.disabled = false;
+  });
 
   const zone = part(".dropzone");
   for (const name of ["dragenter", "dragover"]) {

@@ -58,6 +58,7 @@ MEAN_SOMETHING_WHEN_EMPTY = {
     "Clara.Version",
     "Images.List",
     "Inbox.List",
+    "Inbox.ListTriggers",
     "Jobs.List",
     "Models.CreateCatalog",
     "Models.CreateInstance",

@@ -10,6 +10,7 @@ import pytest
 
 from claraedge.api.appliance import InboxServicer
 from claraedge.errors import StreamMemoryError
+from claraedge.inbox.drops.drops import Drops
 from claraedge.inbox.inbox import Inbox
 from claraedge.inbox.model import Item, ItemState
 from claraedge.memory import Budget
@@ -45,9 +46,13 @@ class Some:
         return self.known[0]
 
 
+def served(inbox: Inbox) -> InboxServicer:
+    return InboxServicer(inbox, cast(Drops, None))  # they list no triggers
+
+
 async def test_a_list_of_large_studies_comes_in_messages_that_fit() -> None:
     inbox = cast(Inbox, Some(*(study(number, 5_000) for number in range(40))))
-    messages = [m async for m in InboxServicer(inbox).List(wire.ListItemsRequest())]
+    messages = [m async for m in served(inbox).List(wire.ListItemsRequest())]
     assert max(message.ByteSize() for message in messages) < MOST
     items = [item for message in messages for item in message.items]
     assert [item.name for item in items] == [f"study-{number}" for number in range(40)]
@@ -56,19 +61,19 @@ async def test_a_list_of_large_studies_comes_in_messages_that_fit() -> None:
 
 async def test_a_study_of_any_size_can_be_asked_for() -> None:
     inbox = cast(Inbox, Some(study(1, 100_000)))
-    item = await InboxServicer(inbox).Get(wire.GetItemRequest(id="1" * 32))
+    item = await served(inbox).Get(wire.GetItemRequest(id="1" * 32))
     assert item.ByteSize() < MOST
     assert len(item.members) > 1_000
     assert len(item.members) + item.members_left_out == 100_000
 
 
 async def test_an_empty_inbox_is_one_empty_message() -> None:
-    servicer = InboxServicer(cast(Inbox, Some()))
+    servicer = served(cast(Inbox, Some()))
     assert [len(m.items) async for m in servicer.List(wire.ListItemsRequest())] == [0]
 
 
 async def test_only_some_long_lists_are_open_at_once() -> None:
-    servicer = InboxServicer(cast(Inbox, Some(*[study(1, 0)] * 300_000)))
+    servicer = served(cast(Inbox, Some(*[study(1, 0)] * 300_000)))
     budget = Budget()
     with ExitStack() as calls:
         for _ in range(4):

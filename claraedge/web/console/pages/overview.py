@@ -7,6 +7,7 @@ import shlex
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from claraedge.web.console.pages.device.usage import chart_of
 from claraedge.web.console.visit import Pages, Visit
 from claraedge.web.http.router import Route
 from claraedge.wire.claraedge.v1 import appliance_pb2, search_pb2
@@ -66,8 +67,14 @@ class OverviewPages:
             search_pb2.FindRequest(kinds=[search_pb2.HIT_KIND_JOB], limit=_LAST),
             search_pb2.FindResponse,
         )
+        usage = await visit.ask(
+            "claraedge.v1.Appliance/Usage",
+            appliance_pb2.UsageRequest(),
+            appliance_pb2.UsageResponse,
+        )
         await visit.show(
             "overview.html",
+            chart=chart_of(usage),
             status=status,
             verdict=_verdict(status),
             warnings=[_warning(text) for text in status.warnings],

@@ -6,6 +6,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
+from markupsafe import Markup
+
 from claraedge.web.console.graph import Node, drawn
 from claraedge.web.console.rendering import between, moment, urlpath
 from claraedge.web.console.visit import Pages, Visit
@@ -26,6 +28,10 @@ _NOT_RUN = ("stop", "not_run")
 _PRIORITIES = {1: "lower", 2: "normal", 3: "higher", 4: "immediate"}
 #: The length of the course of a job, in units of its picture.
 _COURSE = 1000
+#: Operators that are listed, and drawn.
+_LISTED, _DRAWN = 200, 100
+#: Jobs that a search for an id may find besides the one that has it.
+_NAMESAKES = 500
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,15 +80,21 @@ class JobPages:
         )
         found = await visit.ask(
             "claraedge.v1.Search/Find",
-            search_pb2.FindRequest(text=job.job_id.value, kinds=[search_pb2.HIT_KIND_JOB], limit=1),
+            search_pb2.FindRequest(
+                text=job.job_id.value, kinds=[search_pb2.HIT_KIND_JOB], limit=_NAMESAKES
+            ),
             search_pb2.FindResponse,
         )
+        # The names and metadata of other jobs may hold its id as well.
+        own = [hit for hit in found.hits if hit.id == job.job_id.value]
         operators = _operators(job)
+        listed = _most_wanted(operators)
         await visit.show(
             "job.html",
             job=job,
-            hit=found.hits[0] if found.hits else search_pb2.Hit(),
-            operators=operators,
+            hit=own[0] if own else search_pb2.Hit(),
+            operators=listed,
+            left_out=len(operators) - len(listed),
             graph=_graph(job, operators, words(visit.language)),
             pipeline=await _pipeline_name(visit, job.pipeline_id),
             priority=_PRIORITIES.get(job.priority, "normal"),
@@ -100,14 +112,23 @@ class JobPages:
 
     async def _cancel(self, visit: Visit) -> None:
         id_ = visit.request.parameters["job"]
-        await visit.ask(
-            "nvidia.clara.platform.Jobs/Cancel",
-            jobs_pb2.JobsCancelRequest(
-                job_id=common_pb2.Identifier(value=id_), reason=visit.field("reason")
-            ),
-            jobs_pb2.JobsCancelResponse,
-        )
-        await visit.go(f"/ui/jobs/{urlpath(id_)}", "cancelled")
+        said = "cancelled"
+        try:
+            job = await visit.ask(
+                "nvidia.clara.platform.Jobs/Cancel",
+                jobs_pb2.JobsCancelRequest(
+                    job_id=common_pb2.Identifier(value=id_), reason=visit.field("reason")
+                ),
+                jobs_pb2.JobsCancelResponse,
+            )
+        except HttpError as error:
+            if error.status != 504:  # it ends later: an operator has a long time for its end
+                raise
+        else:
+            ended = job.job_state == jobs_pb2.JOB_STATE_STOPPED
+            if ended and job.job_status != jobs_pb2.JOB_STATUS_CANCELED:
+                said = "ended_before"
+        await visit.go(f"/ui/jobs/{urlpath(id_)}", said)
 
 
 async def _pipeline_name(visit: Visit, id_: common_pb2.Identifier) -> str:
@@ -152,6 +173,17 @@ def _operators(job: jobs_pb2.JobsStatusResponse) -> list[_Operator]:
     return found
 
 
+def _most_wanted(operators: Sequence[_Operator]) -> list[_Operator]:
+    """Returns as many operators as a page has room for, in their order: those that failed or run
+    before others.
+    """
+    if len(operators) <= _LISTED:
+        return list(operators)
+    by_kind = sorted(operators, key=lambda one: (one.kind != "bad", one.kind != "run"))
+    names = {one.name for one in by_kind[:_LISTED]}
+    return [one for one in operators if one.name in names]
+
+
 def _bar(first: datetime, last: datetime, start: datetime, stop: datetime | None) -> _Bar:
     whole = max((last - first).total_seconds(), 1.0)
     at = min(max((start - first).total_seconds() / whole, 0.0), 1.0)
@@ -160,7 +192,9 @@ def _bar(first: datetime, last: datetime, start: datetime, stop: datetime | None
     return _Bar(begin, min(max(round(end * _COURSE) - begin, 4), _COURSE - begin))
 
 
-def _graph(job: jobs_pb2.JobsStatusResponse, operators: Sequence[_Operator], t: Words) -> str:
+def _graph(job: jobs_pb2.JobsStatusResponse, operators: Sequence[_Operator], t: Words) -> Markup:
+    if len(job.dag) > _DRAWN:
+        return Markup("")
     known = {one.name: one for one in operators}
     nodes = []
     for node in job.dag:

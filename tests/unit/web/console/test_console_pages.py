@@ -83,6 +83,36 @@ async def test_a_job_that_waits_says_why_and_is_cancelled(daemon: Daemon, http: 
     assert (await send(http, f"/ui/jobs/{job}/cancel")).status in (303, 409, 412)
 
 
+async def test_the_page_of_a_job_is_about_no_other_job_that_names_it(
+    daemon: Daemon, http: Client
+) -> None:
+    pipeline = await daemon.register(chain("one", "two"))
+    job = (await daemon.run(pipeline, x=b"1")).job_id.value
+    await job_of(daemon, f"again {job}", metadata={"of": job})
+    text = await page(http, f"/ui/jobs/{job}")
+    verdict = text.partition('class="verdict"')[2].partition("</p>")[0]
+    assert "Done" in verdict
+    assert "Start this job" not in text
+
+
+async def test_a_job_that_has_ended_is_not_called_cancelled(daemon: Daemon, http: Client) -> None:
+    pipeline = await daemon.register(chain("one", "two"))
+    job = (await daemon.run(pipeline, x=b"1")).job_id.value
+    answer = await send(http, f"/ui/jobs/{job}/cancel")
+    assert (answer.status, answer.headers["location"]) == (303, f"/ui/jobs/{job}?said=ended_before")
+    assert "nothing was cancelled" in await page(http, answer.headers["location"])
+
+
+async def test_a_job_of_many_operators_has_a_small_page(daemon: Daemon, http: Client) -> None:
+    pipeline = await daemon.register(chain(*(f"operator-{number}" for number in range(1000))))
+    request = jobs_pb2.JobsCreateRequest(name="job")
+    request.pipeline_id.value = pipeline
+    job = (await daemon.jobs.Create(request)).job_id.value
+    text = await page(http, f"/ui/jobs/{job}")
+    assert len(text.encode()) < 200_000
+    assert "800 more operators" in text
+
+
 async def test_hostile_names_are_text(daemon: Daemon, http: Client) -> None:
     job = await job_of(daemon, HOSTILE, metadata={"note": f"{HOSTILE}\u202e"})
     for path in ("/", f"/ui/jobs/{job}"):

@@ -31,7 +31,8 @@ class SearchText:
         """Two texts by which SQL finds rows, each with the beginning of an id that does as well.
 
         SQLite changes the case of ASCII letters only. So these are the longest parts of words
-        without other letters, and a row that has them need not match; empty: any row has it.
+        without other letters, and without `s`, which may be a part of `ß`; a row that has them
+        need not match; empty: any row has it.
         """
         found = [(max(_plain(word), key=len), _id(word)) for word in self.folded]
         return sorted(found, key=lambda one: -len(one[0]))[:2] + [("", _NO_ID)] * (2 - len(found))
@@ -63,5 +64,7 @@ def _plain(word: str) -> list[str]:
 
 
 def _is_plain(character: str) -> bool:
+    if character == "s":  # `fold` makes two of `ß`
+        return False
     forms = {character, character.upper(), unicodedata.normalize("NFD", character)}
     return character.isascii() or len(forms) == 1

@@ -213,6 +213,10 @@ async def test_case_and_form_of_accents_do_not_count_beyond_ascii(
     assert ids(await rooms.ask(text="肺")) == [4]
     assert ids(await rooms.ask(text="肺ct")) == [4]
     assert ids(await rooms.ask(text="\u0308")) == []
+    add_job(writer, 5, name="Größe Straße")
+    for text in ("größe", "GRÖSSE", "Größ", "straße", "STRASSE", "stras", "sse", "ß", "s"):
+        assert 5 in ids(await rooms.ask(text=text)), text
+    assert ids(await rooms.ask(text="straße größe")) == [5]
 
 
 @pytest.mark.parametrize(

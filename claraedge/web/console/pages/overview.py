@@ -17,6 +17,7 @@ _COMMAND = re.compile(r"`([^`]+)`")
 _AGAIN = frozenset({"delivery", "image", "job", "model", "pipeline", "removal"})
 #: Jobs on the page.
 _LAST = 8
+_STAGES = [stage for stage in search_pb2.JobStage.values() if stage]
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +65,8 @@ class OverviewPages:
         )
         found = await visit.ask(
             "claraedge.v1.Search/Find",
-            search_pb2.FindRequest(kinds=[search_pb2.HIT_KIND_JOB], limit=_LAST),
+            # With all stages of jobs no items are searched, but they are counted.
+            search_pb2.FindRequest(stages=_STAGES, limit=_LAST),
             search_pb2.FindResponse,
         )
         usage = await visit.ask(
@@ -76,7 +78,7 @@ class OverviewPages:
             "overview.html",
             chart=chart_of(usage),
             status=status,
-            verdict=_verdict(status),
+            verdict=_verdict(status, found.retryable),
             warnings=[_warning(text) for text in status.warnings],
             jobs=found.hits,
         )
@@ -90,10 +92,10 @@ class OverviewPages:
         await visit.go("/", "again")
 
 
-def _verdict(status: appliance_pb2.StatusResponse) -> _Health:
+def _verdict(status: appliance_pb2.StatusResponse, waiting: int) -> _Health:
+    """`waiting`: items that a person can try again. Others that failed need nothing any more."""
     if status.warnings:
         return _Health("bad", "warnings", len(status.warnings))
-    waiting = status.items_parked + status.items_failed
     if waiting:
         return _Health("wait", "items", waiting)
     return _Health("well", "well", 0)

@@ -121,6 +121,7 @@ async def test_jobs_are_filtered_and_counted(daemon: Daemon, http: Client) -> No
     found = await page(http, "/ui/jobs?q=wanted&state=all")
     assert rows(found) == ["not wanted"]
     assert 'href="/ui/jobs?state=running&amp;q=wanted"' in found
+    assert counts(found) == {}  # they would be those of all jobs
     german = await page(http, "/ui/jobs", Accept_Language="de")
     assert "Abgebrochen" in german
     assert "Ältere" not in german
@@ -224,12 +225,14 @@ async def test_many_are_retried_at_once_and_each_refusal_is_said(
 ) -> None:
     some = await failed(daemon, 4)
     assert len(rows(await page(http, "/ui/inbox"), "waiting")) == 4
+    assert "4 files need your attention" in await page(http, "/")
     answer = await send(http, "/ui/inbox/retry", "")
     assert "No file was chosen." in await follow(http, answer)
     chosen = urlencode([("item", some[0].id), ("item", some[1].id), ("item", some[0].id)])
     assert "2 files are tried again." in await follow(
         http, await send(http, "/ui/inbox/retry", chosen)
     )
+    assert "2 files need your attention" in await page(http, "/")
     # One that a first click has retried, none, one whose original is gone, and one more.
     shutil.rmtree(some[3].result_path)
     fields = [("item", id_) for id_ in (some[0].id, "<b>", some[3].id, some[2].id)]

@@ -8,7 +8,7 @@ from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import TypeAlias, TypeVar
-from urllib.parse import parse_qsl
+from urllib.parse import parse_qsl, urlencode
 
 from google.protobuf.message import Message
 
@@ -114,6 +114,13 @@ class Visit:
         return dict(self.request.query)
 
     @property
+    def here(self) -> str:
+        """The address of the page, to which a form may lead back; without a message."""
+        query = [pair for pair in self.request.query if pair[0] not in ("said", "count")]
+        path = self.request.path
+        return f"{path}?{urlencode(query)}" if query else path
+
+    @property
     def said(self) -> str:
         """The message that the page shows once, as `go` asked for it; empty if there is none."""
         fields: dict[str, object] = dict(self.query)
@@ -207,8 +214,9 @@ def is_page(path: str) -> bool:
 def failure_page(scope: Scope, failure: HttpError) -> FailureAnswer:
     """Returns the page of a failure; for a viewer who has to sign in, the way there."""
     if failure.status == 401 and is_page(scope["path"]):
-        path = scope["raw_path"].decode("ascii", "replace")
-        target = query_of({"next": path if scope["method"] in ("GET", "HEAD") else "/"})
+        path, query = scope["raw_path"], scope["query_string"]
+        asked = (path + b"?" + query if query else path).decode("ascii", "replace")
+        target = query_of({"next": asked if scope["method"] in ("GET", "HEAD") else "/"})
         return FailureAnswer(303, b"", HTML, {**_HEADERS, "Location": f"/login?{target}"})
     try:
         language = language_of(Headers(scope))

@@ -13,6 +13,7 @@ from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import h11
 import pytest
@@ -249,10 +250,10 @@ async def test_a_form_with_a_wrong_token_gets_a_page_that_says_so(site: Site) ->
 
 
 async def test_pages_lead_who_is_not_signed_in_to_the_login(site: Site) -> None:
-    for path in ("/", "/ui/jobs/abc", "/ui/nothing"):
+    for path in ("/", "/ui/jobs/abc", "/ui/nothing", "/ui/find?q=a%20b&page=x"):
         answer = await site.http.ask("GET", path)
         assert answer.status == 303
-        assert answer.headers["location"] == f"/login?next={path.replace('/', '%2F')}"
+        assert answer.headers["location"] == f"/login?next={quote(path, safe='')}"
     answer = await site.http.ask("GET", "/", Cookie=await signed_in(site))
     assert answer.status == 200
     assert b"<h1>" in answer.body

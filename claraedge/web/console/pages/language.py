@@ -28,5 +28,6 @@ class LanguagePages:
                 f" {', '.join(LANGUAGES)}"
             )
         cookie = f"{LANGUAGE}={language}; Path=/; Max-Age=31536000; SameSite=Strict"
-        target = back if is_page(back) and not back.startswith("//") else "/"
+        is_address = back.isascii() and back.isprintable() and is_page(back)
+        target = back if is_address else "/"
         await visit.reply.empty(303, {"Location": target, "Set-Cookie": cookie})

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import re
+from html import unescape
 from typing import Any
+from urllib.parse import urlencode
 
 import pytest
 
@@ -54,9 +56,18 @@ async def test_pages_are_in_the_language_of_the_viewer(daemon: Daemon, http: Cli
     cookie = answer.headers["set-cookie"].partition(";")[0]
     assert "Alles in Ordnung." in await page(http, "/", Cookie=cookie)
     assert (await send(http, "/ui/language", "language=xx")).status == 400
-    for back in ("%2F%2Fevil.example", "https%3A%2F%2Fevil.example", "%2Fapi"):
+    for back in ("%2F%2Fevil.example", "https%3A%2F%2Fevil.example", "%2Fapi",
+                 "%2Fui%2F%C3%9F", "%2Fui%2Fx%0D%0ASet-Cookie%3A%20a%3Db"):  # fmt: skip
         answer = await send(http, "/ui/language", f"language=en&back={back}")
         assert answer.headers["location"] == "/"
+
+
+async def test_another_language_keeps_the_page(daemon: Daemon, http: Client) -> None:
+    await job_of(daemon, "Größe")
+    text = await page(http, "/ui/jobs?q=Gr%C3%B6%C3%9Fe&state=waiting&said=started")
+    (back,) = re.findall(r'name="back" value="([^"]*)"', text)
+    answer = await send(http, "/ui/language", urlencode({"language": "de", "back": unescape(back)}))
+    assert answer.headers["location"] == "/ui/jobs?q=Gr%C3%B6%C3%9Fe&state=waiting"
 
 
 async def test_a_job_has_a_page_with_its_graph_and_operators(daemon: Daemon, http: Client) -> None:

@@ -465,6 +465,8 @@ class Drops:
             drop.files += 1
             drop.size += file.size
             self._touch(drop)
+            with contextlib.suppress(OSError):  # a start counts its day from this time
+                await in_thread(os.utime, drop.folder / _RECORD, (drop.touched, drop.touched))
         return replace(file, blob=file.name.encode()), False
 
     def _touch(self, drop: _Drop) -> None:

@@ -573,6 +573,19 @@ async def test_a_drop_without_activity_ends_after_a_day(place: Any, state: Path)
     assert list((state / "drops").rglob("*")) == [state / "drops" / "uploads"]
 
 
+async def test_a_restart_counts_the_day_from_the_last_file(place: Any, state: Path) -> None:
+    drops = await dropping(place.inbox, state)
+    started = await drops.start("ct")
+    os.utime(state / "drops" / started.id / "drop.json", (1e9, 1e9))
+    await send(drops, started.id, {"a": b"1"})
+    again = await dropping(place.inbox, state)
+    now = SystemClock().now()
+    assert now <= again.get(started.id).expires - LIFE + 60
+    await again.expire(now)
+    assert (await again.finish(started.id)).finished
+    assert tree_of(folder(state)) == {"a": b"1"}
+
+
 async def test_only_so_many_drops_are_kept(
     place: Any, state: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

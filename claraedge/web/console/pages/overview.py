@@ -12,7 +12,9 @@ from claraedge.web.console.visit import Pages, Visit
 from claraedge.web.http.router import Route
 from claraedge.wire.claraedge.v1 import appliance_pb2, search_pb2
 
-_COMMAND = re.compile(r"`([^`]+)`")
+#: The commands with which warnings end. Others are only read with their warning: between such
+#: quotes are settings as well, and parts of the names of files, which anybody may have chosen.
+_COMMAND = re.compile(r"`((?:claraedge retry|sudo loginctl enable-linger) [^`]+)`$")
 #: Kinds of things of Appliance.TryAgain.
 _AGAIN = frozenset({"delivery", "image", "job", "model", "pipeline", "removal"})
 #: Jobs on the page.
@@ -102,9 +104,9 @@ def _verdict(status: appliance_pb2.StatusResponse, waiting: int) -> _Health:
 
 
 def _warning(text: str) -> _Warning:
-    """Returns a warning of the daemon; the last command in it is what to do."""
-    commands = _COMMAND.findall(text)
-    command = commands[-1] if commands else ""
+    """Returns a warning of the daemon, and the command at its end."""
+    found = _COMMAND.search(text)
+    command = found[1] if found else ""
     again = None
     try:
         words = shlex.split(command)

@@ -10,6 +10,7 @@ from urllib.parse import urlencode
 import pytest
 
 from claraedge.web.console import visit as module
+from claraedge.web.console.pages import overview
 from claraedge.web.console.rendering import POLICY
 from claraedge.wire.nvidia.clara.platform import jobs_pb2
 from tests.rig.pipelines import chain
@@ -68,6 +69,29 @@ async def test_another_language_keeps_the_page(daemon: Daemon, http: Client) -> 
     (back,) = re.findall(r'name="back" value="([^"]*)"', text)
     answer = await send(http, "/ui/language", urlencode({"language": "de", "back": unescape(back)}))
     assert answer.headers["location"] == "/ui/jobs?q=Gr%C3%B6%C3%9Fe&state=waiting"
+
+
+@pytest.mark.parametrize(
+    ("text", "command", "again"),
+    [
+        ("set aside: x; read it (`journalctl`), then: `claraedge retry job 'a b'`",
+         "claraedge retry job 'a b'", ("job", "a b")),
+        ("set aside: x`; read it (`journalctl`), then: `claraedge retry job a`",
+         "claraedge retry job a", ("job", "a")),
+        ("nothing starts at boot; `sudo loginctl enable-linger me`",
+         "sudo loginctl enable-linger me", None),
+        ("`sudo rm -rf /` in the inbox folder /in will not become a job", "", None),
+        ("`[deployments] network` does not apply to the networks n", "", None),
+        ("the folder /in/`sudo rm -rf $HOME`", "", None),
+        ("remove images (`claraedge list images`, `claraedge delete images NAME`)", "", None),
+    ],
+)  # fmt: skip
+def test_only_what_is_a_command_of_a_warning_is_offered(
+    text: str, command: str, again: tuple[str, str] | None
+) -> None:
+    found = overview._warning(text)
+    assert (found.text, found.command) == (text, command)
+    assert again == (found.again and (found.again.kind, found.again.name))
 
 
 async def test_a_job_has_a_page_with_its_graph_and_operators(daemon: Daemon, http: Client) -> None:

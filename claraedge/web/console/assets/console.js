@@ -172,8 +172,9 @@ function show(page, wanted) {
 if (document.querySelector("[data-polled]") !== null) {
   setInterval(() => {
     if (document.hidden) return;
-    for (const section of document.querySelectorAll("[data-polled]")) changed.add(section.id);
-    soon(0);
+    const polled = document.querySelectorAll("[data-polled]");
+    for (const section of polled) changed.add(section.id);
+    if (polled.length > 0) soon(0);
   }, POLL);
 }
 

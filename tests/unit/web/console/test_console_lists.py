@@ -195,6 +195,7 @@ async def test_a_file_that_waits_is_shown_with_what_to_do_and_retried(
     assert "scan.dcm" in text
     assert "claraedge create pipeline" in text
     assert 'data-copy="remedy"' in text
+    assert "data-polled" in text
     assert str(daemon.config.inbox_dir / "chain") in text
     await daemon.register(chain("copy"))
     again = await send(http, "/ui/inbox/retry", f"only={item.id}")
@@ -204,6 +205,7 @@ async def test_a_file_that_waits_is_shown_with_what_to_do_and_retried(
     assert f'href="/ui/jobs/{done.job_id}"' in text
     assert "Ready; see the job" in text
     assert done.digest in text
+    assert "data-polled" not in text
     assert 'action="/ui/inbox/retry"' not in text
     text = await page(http, "/ui/inbox?state=delivered")
     assert rows(text) == ["scan.dcm"]

@@ -212,10 +212,13 @@ class Drops:
     async def folders(self) -> Sequence[DropFolder]:
         """Returns the folders that files may be dropped into, ordered by name."""
         layout = await self._inbox.layout()
+        named = [(_name(one, layout.root), one) for one in layout.triggers.values()]
+        # At the same time: each folder of a share that is gone keeps its caller for seconds.
+        refused = await asyncio.gather(*(self._refused(one.folder) for _, one in named))
         found = [
-            DropFolder(name=name, trigger=one, refused=await self._refused(one.folder))
-            for one in layout.triggers.values()
-            if (name := _name(one, layout.root)) is not None
+            DropFolder(name=name, trigger=one, refused=why)
+            for (name, one), why in zip(named, refused, strict=True)
+            if name is not None
         ]
         return sorted(found, key=lambda one: one.name)
 

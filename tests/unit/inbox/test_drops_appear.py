@@ -628,6 +628,30 @@ async def test_only_folders_of_triggers_take_drops(state: Path, tmp_path: Path) 
                 await drops.start(name)
 
 
+async def test_folders_that_do_not_answer_are_waited_for_together(
+    place: Any, state: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("mr", "us", "xa"):
+        (state / "inbox" / name).mkdir()
+    drops = await dropping(place.inbox, state)
+    wanted = len((await place.inbox.layout()).triggers)
+    asked, all_asked = 0, asyncio.Event()
+
+    async def ask(*_: Any) -> str:
+        nonlocal asked
+        asked += 1
+        if asked == wanted:
+            all_asked.set()
+        await asyncio.wait_for(all_asked.wait(), 10)
+        return "silent"
+
+    layout = await place.inbox.layout()
+    monkeypatch.setattr(place.inbox, "layout", lambda: asyncio.sleep(0, layout))
+    monkeypatch.setattr(place.inbox.shares, "ask", ask)
+    assert wanted > 1
+    assert {one.refused for one in await drops.folders()} == {"silent"}
+
+
 async def test_a_trigger_that_is_gone_is_named(place: Any, state: Path) -> None:
     drops = await dropping(place.inbox, state)
     started = await drops.start("ct")

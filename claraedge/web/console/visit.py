@@ -13,6 +13,7 @@ from urllib.parse import parse_qsl, urlencode
 from google.protobuf.message import Message
 
 from claraedge import paging
+from claraedge.errors import TooManyCallsError
 from claraedge.web.console.rendering import HTML, POLICY, query_of, render
 from claraedge.web.console.words import chosen, words
 from claraedge.web.http.body import MessagePlace, Scope
@@ -104,7 +105,7 @@ class Visit:
     daemon: Daemon
     language: str
     position: str
-    """The position of the event log before anything was asked for the page."""
+    """The position of the event log before anything was asked for the page; empty: not known."""
     form: Mapping[str, list[str]]
     """The fields of a form that was sent; empty for GET."""
 
@@ -183,7 +184,7 @@ class Pages:
 
     async def _visit(self, page: Page, request: Request, reply: Reply) -> None:
         form = await _form_of(request)
-        position = await self.daemon.position() if request.method == "GET" else ""
+        position = await self._position() if request.method == "GET" else ""
         await page(
             Visit(
                 request=request,
@@ -194,6 +195,17 @@ class Pages:
                 form=form,
             )
         )
+
+    async def _position(self) -> str:
+        """Returns the position of the event log; empty while others keep all watches open: the page
+        is shown, and asks for itself again.
+        """
+        try:
+            return await self.daemon.position()
+        except HttpError as error:
+            if error.name == TooManyCallsError.name:
+                return ""
+            raise
 
 
 def language_of(headers: Headers) -> str:

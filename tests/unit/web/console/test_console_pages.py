@@ -9,9 +9,11 @@ from urllib.parse import urlencode
 
 import pytest
 
+from claraedge.errors import TooManyCallsError
 from claraedge.web.console import visit as module
 from claraedge.web.console.pages import overview
 from claraedge.web.console.rendering import POLICY
+from claraedge.web.http.failures import refused
 from claraedge.wire.nvidia.clara.platform import jobs_pb2
 from tests.rig.pipelines import chain
 from tests.unit.web.conftest import Answer, Client, Daemon
@@ -154,6 +156,16 @@ async def test_hostile_names_are_text(daemon: Daemon, http: Client) -> None:
         text = await page(http, path)
         assert "<script>alert" not in text
         assert "&lt;script&gt;alert(1)&lt;/script&gt;" in text
+
+
+async def test_pages_are_shown_while_others_keep_all_watches_open(
+    daemon: Daemon, http: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def refuse(_: object) -> str:
+        raise refused(TooManyCallsError("512 watches are open"))
+
+    monkeypatch.setattr(module.Daemon, "position", refuse)
+    assert 'data-position=""' in await page(http, "/")
 
 
 @pytest.mark.parametrize(

@@ -42,8 +42,8 @@ async def filled(site: Site) -> dict[str, str]:
     done = (await daemon.run(pipeline, x=b"name,size\nlung,3\n")).job_id.value
     waiting = await job_of(site, pipeline, HOSTILE)
     daemon.config.inbox_dir.mkdir(exist_ok=True)
-    stray = daemon.config.inbox_dir / "<img src=x onerror=alert(1)>.txt"
-    await asyncio.to_thread(stray.write_text, "x")
+    dropped = daemon.config.inbox_dir / "<img src=x onerror=alert(1)>.txt"
+    await asyncio.to_thread(dropped.write_text, "x")
     return {
         "overview": "/",
         "jobs": "/ui/jobs",

@@ -50,6 +50,7 @@ document.addEventListener("keydown", (event) => {
 const SUBJECTS = ["job", "operator", "message", "delivery", "pipeline", "item", "deployment"];
 const PAUSE = 500; // milliseconds between two answers that are shown
 const POLL = 5000; // milliseconds
+const PATIENCE = 15000; // milliseconds to wait for the page
 const RETRY = [1000, 2000, 5000]; // milliseconds until the next attempt while the daemon is away
 
 let position = document.body.dataset.position;
@@ -131,7 +132,9 @@ async function refresh() {
   const wanted = [...changed];
   changed.clear();
   try {
-    const answer = await fetch(location.href, { headers: { Accept: "text/html" }, redirect: "manual" });
+    // A connection that died while the machine slept answers nothing, for minutes.
+    const signal = AbortSignal.timeout(PATIENCE);
+    const answer = await fetch(location.href, { headers: { Accept: "text/html" }, redirect: "manual", signal });
     if (answer.type === "opaqueredirect") { location.reload(); return; } // signed out
     if (answer.status === 404) { location.reload(); return; }
     if (!answer.ok) throw new Error(answer.statusText);

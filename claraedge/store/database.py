@@ -269,6 +269,10 @@ class Database:
             self.unusable = error
             self._close()
             raise
+        except UnicodeDecodeError as error:  # of a message of SQLite, see FAILURES
+            self.unusable = soundness.damaged(self.path, "names of its tables are no text")
+            self._close()
+            raise self.unusable from error
         except BaseException:
             self._close()
             raise
@@ -293,7 +297,7 @@ class Database:
         while not self._readers.empty():
             self._readers.get().close()
         if self._writer is not None:
-            with contextlib.suppress(sqlite3.Error):  # cleanup only; the WAL is complete without it
+            with contextlib.suppress(*soundness.FAILURES):  # the WAL is complete without it
                 self._writer.execute("PRAGMA wal_checkpoint(TRUNCATE)")
             self._writer.close()
             self._writer = None
@@ -306,7 +310,7 @@ class Database:
         The last connection that closes would write the log into the file and remove it; a
         read-only one cannot, and so a damaged database is not changed.
         """
-        with contextlib.suppress(sqlite3.Error):
+        with contextlib.suppress(*soundness.FAILURES):
             reader = _connect(self.path, read_only=True)
             self._readers.put(reader)
             reader.execute("PRAGMA schema_version")

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from claraedge.store.migrations import begin, migrate, schema_version
-from claraedge.store.soundness import IMPOSSIBLE, check
+from claraedge.store.soundness import FAILURES, IMPOSSIBLE, check
 
 #: Ids and digests are hexadecimal: this number of leading digits is used as a number to order them.
 _DIGITS = 15
@@ -43,7 +43,7 @@ def salvage(old: Path, new: Path) -> Sequence[Table]:
         target.execute("PRAGMA synchronous = FULL")
         with contextlib.ExitStack() as stack:
             source = None
-            with contextlib.suppress(sqlite3.Error):
+            with contextlib.suppress(*FAILURES):
                 uri = f"{old.absolute().as_uri()}?mode=ro"
                 source = stack.enter_context(contextlib.closing(sqlite3.connect(uri, uri=True)))
                 source.execute("PRAGMA cell_size_check = ON")
@@ -81,7 +81,7 @@ def _copy(source: sqlite3.Connection | None, target: sqlite3.Connection) -> set[
     """Copies all readable rows; returns the tables in which damage was found."""
     steps = schema_version()
     if source is not None:
-        with contextlib.suppress(sqlite3.Error):
+        with contextlib.suppress(*FAILURES):
             steps = source.execute("PRAGMA user_version").fetchone()[0] or steps
     begin(target, min(steps, schema_version()))
     met = set()
@@ -165,7 +165,7 @@ class _Reader:
                     self._target.execute(self._insert, values)
                 except sqlite3.Error:  # a value that its column does not accept
                     self._sound = False
-        except sqlite3.Error:
+        except FAILURES:
             return last, False
         return last, True
 

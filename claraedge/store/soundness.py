@@ -35,6 +35,11 @@ _WAL_HEADER, _FRAME_HEADER = 32, 24
 _WAL_MAGIC = 0x377F0682  # the lowest bit is the byte order of the checksums
 
 
+#: What Python's module raises for a damaged file. It decodes the messages of SQLite, which quote
+#: names of the file, and those may be no text any more.
+FAILURES = (sqlite3.Error, UnicodeDecodeError)
+
+
 def damaged(path: Path, what: str) -> DamagedStateError:
     """Returns the error for a damaged database, with what to do."""
     return DamagedStateError(

@@ -184,3 +184,23 @@ async def test_another_reader_of_the_open_database_does_not_remove_its_log(
             assert soundness.wal(path).stat().st_ino == log.st_ino
             assert soundness.wal(path).stat().st_size == log.st_size
             assert await database.read(lambda tx: tx.row("fact", key="k")) is not None
+
+
+async def test_a_schema_that_is_no_text_is_damage(tmp_path: Path) -> None:
+    """SQLite quotes it in its message, which Python's module cannot decode then."""
+    path = tmp_path / "claraedge.db"
+    async with Database(path):
+        pass
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute("PRAGMA writable_schema = ON")
+        connection.execute(
+            "UPDATE sqlite_master SET sql = 'CREATE', name = CAST(x'b3ff' AS TEXT)"
+            " WHERE name = 'facts'"
+        )
+        connection.commit()
+    before = path.read_bytes()
+    with pytest.raises(DamagedStateError, match="claraedge repair"):
+        async with Database(path):
+            pass
+    assert path.read_bytes() == before
+    salvage(path, tmp_path / "new.db")

@@ -23,9 +23,7 @@ STAMP = DIST / ".made-from"
 #: As in claraedge/appliance/frozen.py: tests/unit/appliance/test_frozen.py compares them.
 MARKER = ".one-file"
 SOURCES = (
-    "claraedge/**/*.py",
-    "claraedge/**/*.sql",
-    "claraedge/wire/*.gz",
+    "claraedge/**/*",
     "protos/**/*.proto",
     "build/claraedge.spec",
     "build/lib/entry.py",
@@ -38,8 +36,10 @@ SOURCES = (
 def fingerprint() -> str:
     """SHA-256 over the interpreter's version and the names and bytes of all that is frozen."""
     digest = hashlib.sha256(sys.version.encode())
-    files = {path for pattern in SOURCES for path in ROOT.glob(pattern)}
+    files = {path for pattern in SOURCES for path in ROOT.glob(pattern) if path.is_file()}
     for path in sorted(files):
+        if path.suffix == ".pyc":
+            continue
         content = path.read_bytes()
         digest.update(b"%s %d " % (os.fsencode(path.relative_to(ROOT)), len(content)) + content)
     return digest.hexdigest()

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from claraedge.wire.nvidia.clara.platform import jobs_pb2
+from tests.campaign import SCREENSHOTS
 from tests.contract.test_result_viewers import python
 from tests.rig.pipelines import chain
 from tests.unit.web.conftest import folder as folder
@@ -19,8 +19,6 @@ from tests.unit.web.test_tcp import Site, site_in
 pytestmark = pytest.mark.timeout(600)
 
 CLIENTS = Path(__file__).parent / "clients"
-#: Keeps the screenshots in this folder, for people.
-PICTURES = os.environ.get("CLARAEDGE_SCREENSHOTS")
 #: As wide as a name may be, in the other direction, and with markup.
 HOSTILE = "<script>alert(1)</script><b>" + "שלום" * 20 + "x" * 60
 #: The most bytes of a page.
@@ -68,7 +66,7 @@ async def filled(site: Site) -> dict[str, str]:
 
 
 async def test_each_page_is_accessible_and_fits_in_each_mode(folder: Path, tmp_path: Path) -> None:
-    pictures = Path(PICTURES) if PICTURES else tmp_path
+    pictures = Path(SCREENSHOTS) if SCREENSHOTS else tmp_path
     async with site_in(folder) as site:
         plan = tmp_path / "paths.json"
         paths = await filled(site)

@@ -45,7 +45,7 @@ def seen(context: BrowserContext, address: str, path: str, picture: Path) -> dic
         f"{one['id']}: {[node['html'][:200] for node in one['nodes']]}"
         for one in Axe().run(page, options=RULES).response["violations"]
     ]
-    page.screenshot(path=picture, full_page=True)
+    page.screenshot(path=picture, full_page=True, caret="initial")
     found = {
         "status": answer.status,
         "bytes": len(answer.body()),

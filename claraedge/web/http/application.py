@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable
+from functools import partial
 from urllib.parse import parse_qsl
 
 from claraedge.web.http.body import Body, ClientGoneError, Receive, Scope, Send
@@ -52,13 +53,15 @@ class HttpApplication:
             raise invalid(f"the headers have more than {HEADER_BYTES} bytes; send fewer", 431)
         self._guard.check_origin(scope, headers)
         path = scope["raw_path"].decode("ascii", "backslashreplace")
+        check_caller = partial(self._guard.check_caller, scope, headers)
         try:
             route, parameters = self._router.find(scope["method"], path)
         except HttpError:  # others learn nothing of the paths
-            self._guard.check_caller(scope, headers)
+            check_caller()
             raise
         if not route.open:
-            self._guard.check_caller(scope, headers)
+            check_caller()
+            reply.check_caller = check_caller
         request = Request(
             method=scope["method"],
             path=path,

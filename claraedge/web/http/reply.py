@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from email.utils import formatdate
 
 from claraedge.errors import NAME_KEY
@@ -35,6 +35,8 @@ class Reply:
         self._is_head = scope["method"] == "HEAD"
         self.begun = False
         """Whether the status was sent, so that it cannot change any more."""
+        self.check_caller: Callable[[], None] = lambda: None
+        """Raises HttpError if the caller may read the answer no longer: its browser signed out."""
         self._send = send
         self._idle = idle
         self._form = form

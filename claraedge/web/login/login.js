@@ -26,6 +26,9 @@ function nextPage() {
   return target.origin === location.origin ? target.href : "/";
 }
 
+// A page of the console leads here whose browser is signed in no longer.
+document.getElementById("out").hidden = !new URLSearchParams(location.search).has("out");
+
 form.addEventListener("submit", (event) => {
   event.preventDefault();
   const field = document.getElementById("token");

@@ -41,7 +41,9 @@ class Form(Protocol):
 
     @property
     def sign_of_life(self) -> bytes:
-        """A part of the body that means nothing, for streams in which little happens."""
+        """A part of the body that means nothing, for streams that last, and in which little
+        happens; empty for others.
+        """
 
     async def part(self, answer: bytes) -> bytes:
         """Returns the part of the body for an answer; empty if it has none."""
@@ -63,6 +65,8 @@ class Exchange:
         self._reply = reply
         self._until = until
         self._metadata: Mapping[str, str] = {}
+        self._checked = asyncio.get_running_loop().time()
+        """When its caller was allowed to read the answers, by the clock of the event loop."""
 
     def paged(self, size: str, token: str) -> Exchange:
         """Returns the same call for one page of its list.
@@ -160,9 +164,13 @@ class Exchange:
             await self._reply.part(await form.part(answer))
 
     async def _next(self, form: Form, call: UpstreamCall) -> bytes | None:
-        """Returns the next answer; until it comes, sends what shows that the stream is open."""
+        """Returns the next answer; until it comes, sends what shows that the stream is open.
+
+        Raises HttpError if the caller has signed out meanwhile.
+        """
         if not form.sign_of_life:
             return await call.read()
+        self._check_caller()
         reading = asyncio.create_task(call.read())
         try:
             wait = _LIFE if self._reply.begun else _FIRST
@@ -170,10 +178,17 @@ class Exchange:
                 if not self._reply.begun:
                     await self._reply.begin(form.content_type)
                 await self._reply.part(form.sign_of_life)
+                self._check_caller()
                 wait = _LIFE
             return await reading
         finally:
             reading.cancel()
+
+    def _check_caller(self) -> None:
+        now = asyncio.get_running_loop().time()
+        if now - self._checked >= _LIFE:
+            self._checked = now
+            self._reply.check_caller()
 
 
 async def once(request: Request, message: Message) -> AsyncGenerator[bytes, None]:

@@ -173,8 +173,13 @@ def folder() -> Iterator[Path]:
 
 
 @asynccontextmanager
-async def daemon_in(folder: Path, **sections: Any) -> AsyncIterator[Daemon]:
-    """A daemon with its state and socket below `folder`; the exit is a SIGTERM."""
+async def daemon_in(
+    folder: Path, *, runner: MemoryRunner | None = None, **sections: Any
+) -> AsyncIterator[Daemon]:
+    """A daemon with its state and socket below `folder`; the exit is a SIGTERM.
+
+    `runner`: that of a daemon before, whose containers are still there.
+    """
     config = Config(
         state_dir=folder / "state",
         runtime_dir=folder / "run",
@@ -186,13 +191,13 @@ async def daemon_in(folder: Path, **sections: Any) -> AsyncIterator[Daemon]:
             **sections,
         },
     )
-    runner = MemoryRunner()
-    runner.add_image("copy:1", copy)
-    runner.add_image("fail:1", fail)
+    machine = runner or MemoryRunner()
+    machine.add_image("copy:1", copy)
+    machine.add_image("fail:1", fail)
 
     @asynccontextmanager
     async def open_runner(_: Config) -> AsyncIterator[Runner]:
-        yield runner
+        yield machine
 
     def bound() -> tuple[int, int] | None:
         try:
@@ -211,7 +216,7 @@ async def daemon_in(folder: Path, **sections: Any) -> AsyncIterator[Daemon]:
             if service.done():
                 await service  # raises what kept it from starting
             await channel.channel_ready()
-        yield Daemon(config, channel, runner, service)
+        yield Daemon(config, channel, machine, service)
     finally:
         await channel.close()
         service.cancel()

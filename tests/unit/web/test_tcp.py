@@ -22,6 +22,7 @@ from claraedge.access import token as tokens
 from claraedge.config import ApiSettings, HttpSettings, TlsSettings
 from claraedge.errors import AlreadyRunningError, ConfigurationError
 from claraedge.web.http import listener, protocol
+from claraedge.web.rpc import exchange
 from tests.rig.certificates import Authority, Pair, free_port, install
 from tests.rig.pipelines import chain
 from tests.rig.waiting import eventually
@@ -76,10 +77,11 @@ async def site_in(
     authority: Authority | None = None,
     clients: Path | None = None,
     hosts: tuple[str, ...] = (),
+    port: int | None = None,
     **more: Any,
 ) -> AsyncIterator[Site]:
     """A daemon that listens on TCP; with an authority, by TLS."""
-    port = free_port()
+    port = port or free_port()
     http = HttpSettings(listen=(f"{host}:{port}",), hosts=hosts)
     sections: dict[str, Any] = {"http": http, **more}
     pair = None
@@ -275,6 +277,26 @@ async def test_signing_out_ends_the_cookie(site: Site) -> None:
     assert "Max-Age=0" in answer.headers["set-cookie"]
     assert await site.status(Cookie=cookie) == 401
     assert await site.status(Cookie=other) == 200
+
+
+@pytest.mark.parametrize("way", ["quiet", "busy"])
+async def test_a_stream_ends_after_its_browser_signed_out(
+    site: Site, monkeypatch: pytest.MonkeyPatch, way: str
+) -> None:
+    monkeypatch.setattr(exchange, "_LIFE", 0.1)
+    cookie = await signed_in(site)
+    async with site.http.connected() as stream, asyncio.timeout(60):
+        await stream.ask("GET", "/v1/events", b"", Cookie=cookie, Accept="text/event-stream")
+        assert (await stream.event()).status_code == 200
+        await site.http.post("/logout", Cookie=cookie)
+        read = b""
+        while b"event: failure" not in read:
+            if way == "busy":
+                await site.daemon.register(PIPELINE)
+            event = await stream.event()
+            assert isinstance(event, h11.Data), read
+            read += event.data
+    assert b'"code":"unauthenticated"' in read
 
 
 async def test_a_browser_stays_signed_in_when_the_daemon_is_started_again(folder: Path) -> None:

@@ -47,17 +47,12 @@ document.addEventListener("keydown", (event) => {
 // A page has the position of the event log from before it was made, so that no change is missed. One
 // stream is open while the tab is visible: a browser opens six connections to a host at most.
 
-const SUBJECTS = ["job", "operator", "message", "delivery", "pipeline", "item", "deployment"];
-const PAUSE = 500; // milliseconds between two answers that are shown
+const BETWEEN = 500; // milliseconds between two answers that are shown
 const POLL = 5000; // milliseconds
-const PATIENCE = 15000; // milliseconds to wait for the page
-const RETRY = [1000, 2000, 5000]; // milliseconds until the next attempt while the daemon is away
 
 let position = document.body.dataset.position;
-let stream = null;
 let timer = null;
-let failures = 0;
-let refreshing = false;
+let asking = null; // AbortController of the page that is being asked for
 const changed = new Set();
 const postponed = new Set(); // sections that were being edited when they changed
 
@@ -76,89 +71,80 @@ function isEdited(section) {
   if (section.contains(document.activeElement)) {
     if (document.activeElement.matches("input:not([type=checkbox], [type=radio]), textarea, select")) return true;
   }
-  return [...section.querySelectorAll("input, textarea")].some((field) =>
-    ["checkbox", "radio"].includes(field.type) ? field.checked !== field.defaultChecked : field.value !== field.defaultValue);
+  return [...section.querySelectorAll("input, textarea")].some(isChanged);
 }
 
 function resume() {
   if (postponed.size === 0) return;
   for (const id of postponed) changed.add(id);
   postponed.clear();
-  soon(PAUSE);
+  soon(BETWEEN);
 }
 
 for (const kind of ["change", "focusout"]) document.addEventListener(kind, resume);
 
-function follow() {
-  if (stream !== null || document.hidden || liveSections().length === 0) return;
-  stream = new EventSource(`/v1/events?allJobs=true&pipelines=true&inbox=true&deployments=true&after=${position}`);
-  stream.onopen = () => { document.getElementById("live").hidden = true; };
-  for (const subject of SUBJECTS) {
-    stream.addEventListener(subject, (event) => {
-      failures = 0;
-      position = event.lastEventId || position;
-      const id = (JSON.parse(event.data)[subject] || {}).jobId;
-      for (const section of liveSections()) if (concerns(section, subject, id)) changed.add(section.id);
-      if (changed.size > 0) soon(PAUSE);
-    });
-  }
-  stream.addEventListener("reset", () => { leave(); changeAll(); soon(PAUSE); });
-  stream.onerror = () => { leave(); changeAll(); lost(); };
-}
+const stream = new Stream({
+  path: () => `/v1/events?allJobs=true&pipelines=true&inbox=true&deployments=true&after=${position}`,
+  heard(subject, data, id) {
+    if (subject === "reset") { stream.close(); refreshAll(); return; } // all of it follows, which no page needs
+    position = id || position;
+    const job = (data[subject] || {}).jobId;
+    for (const section of liveSections()) if (concerns(section, subject, job)) changed.add(section.id);
+    if (changed.size > 0) soon(BETWEEN);
+  },
+  again: () => refreshAll(),
+});
 
-function leave() {
-  if (stream !== null) stream.close();
-  stream = null;
-}
-
-function changeAll() {
+function refreshAll(wait = 0) {
   for (const section of liveSections()) changed.add(section.id);
-}
-
-function lost() {
-  document.getElementById("live").hidden = false;
-  soon(RETRY[Math.min(failures++, RETRY.length - 1)]);
+  soon(wait);
 }
 
 function soon(wait) {
   if (timer === null && !document.hidden) timer = setTimeout(refresh, wait);
 }
 
+// Follows the changes since a position. Without one, others keep all streams of the device open: the page is
+// asked for again instead.
+function follow(from) {
+  position = from;
+  if (position === "") refreshAll(POLL);
+  else stream.open();
+}
+
 // Asks for the page again, and shows those of its sections that have changed.
 async function refresh() {
   timer = null;
-  if (refreshing || document.hidden) return;
-  refreshing = true;
+  if (asking !== null || document.hidden) return;
+  const own = (asking = new AbortController());
+  const late = setTimeout(() => own.abort(new TypeError("no answer")), PATIENCE);
   const wanted = [...changed];
   changed.clear();
   try {
-    // A connection that died while the machine slept answers nothing, for minutes.
-    const signal = AbortSignal.timeout(PATIENCE);
-    const answer = await fetch(location.href, { headers: { Accept: "text/html" }, redirect: "manual", signal });
-    if (answer.type === "opaqueredirect") { location.reload(); return; } // signed out
-    if (answer.status === 404) { location.reload(); return; }
-    if (!answer.ok) throw new Error(answer.statusText);
+    const answer = await request("GET", document.body.dataset.here, { headers: { Accept: "text/html" }, signal: own.signal });
     const page = new DOMParser().parseFromString(await answer.text(), "text/html");
-    document.getElementById("live").hidden = true;
-    failures = 0;
+    if (asking !== own) return;
+    say("");
     show(page, wanted);
-    if (stream === null) position = page.body.dataset.position;
-  } catch {
+    if (!stream.isOpen) follow(page.body.dataset.position);
+  } catch (error) {
+    if (asking !== own) return; // nobody sees the page any more
     for (const id of wanted) changed.add(id);
-    lost();
+    if (error.status === 404) location.replace(document.body.dataset.here); // what it shows was removed
+    else stream.lost(error);
     return;
   } finally {
-    refreshing = false;
+    clearTimeout(late);
+    if (asking === own) asking = null;
   }
-  follow();
-  if (changed.size > 0) soon(PAUSE);
+  if (changed.size > 0) soon(BETWEEN);
 }
 
 function show(page, wanted) {
   for (const id of wanted) {
     const [old, fresh] = [document.getElementById(id), page.getElementById(id)];
     if (old === null) continue;
-    if (fresh === null) { location.reload(); return; }
+    if (fresh === null) { location.replace(document.body.dataset.here); return; }
     if (isEdited(old)) { postponed.add(id); continue; }
     showTimes(fresh);
     showButtons(fresh);
@@ -181,19 +167,14 @@ if (document.querySelector("[data-polled]") !== null) {
   }, POLL);
 }
 
-document.addEventListener("visibilitychange", () => {
-  if (document.hidden) {
-    leave();
-    clearTimeout(timer);
-    timer = null;
-  } else if (liveSections().length > 0) {
-    changeAll();
-    soon(0);
-  }
-});
-window.addEventListener("pagehide", leave);
-window.addEventListener("pageshow", (event) => { if (event.persisted) { changeAll(); soon(0); } });
-
 showTimes(document);
 showButtons(document);
-follow();
+if (liveSections().length > 0) {
+  follow(position);
+  stream.turn(() => {
+    clearTimeout(timer);
+    timer = null;
+    if (asking !== null) asking.abort();
+    asking = null;
+  });
+}

@@ -10,8 +10,6 @@
   const kinds = new Map([...document.querySelectorAll("[data-kind]")].map((one) => [one.dataset.kind, one.textContent]));
   const labels = [...table.tHead.rows[0].cells].map((cell) => cell.textContent);
   let after = document.body.dataset.position;
-  let stream = null;
-  let timer = null;
   let paused = false;
 
   const pages = {
@@ -52,41 +50,24 @@
     while (rows.rows.length > Number(table.dataset.most)) rows.deleteRow(-1);
   }
 
-  function follow() {
-    timer = null;
-    if (stream !== null || paused || document.hidden) return;
-    stream = new EventSource(`/v1/events?allJobs=true&pipelines=true&inbox=true&deployments=true&after=${after}`);
-    stream.onopen = () => { state.textContent = table.dataset.follows; };
-    for (const kind of Object.keys(pages)) {
-      stream.addEventListener(kind, (message) => {
-        after = message.lastEventId || after;
-        const event = JSON.parse(message.data);
-        if (!event.snapshot) add(kind, event);
-      });
-    }
-    stream.addEventListener("reset", () => { state.textContent = table.dataset.gap; });
-    stream.addEventListener("caughtUp", (message) => { after = message.lastEventId || after; });
-    stream.onerror = () => {
-      leave();
-      state.textContent = table.dataset.lost;
-      timer ??= setTimeout(follow, 2000);
-    };
-  }
-
-  function leave() {
-    if (stream !== null) stream.close();
-    stream = null;
-  }
+  const stream = new Stream({
+    path: () => `/v1/events?allJobs=true&pipelines=true&inbox=true&deployments=true&after=${after}`,
+    heard(kind, event, id) {
+      after = id || after;
+      if (kind === "reset") state.textContent = table.dataset.gap;
+      else if (kind in pages && !event.snapshot) add(kind, event);
+    },
+    begun: () => { state.textContent = table.dataset.follows; },
+    again: () => { if (!paused) stream.open(); },
+  });
 
   pause.addEventListener("click", () => {
     paused = !paused;
     pause.setAttribute("aria-pressed", String(paused));
-    if (paused) { leave(); state.textContent = table.dataset.paused; } else follow();
+    if (paused) { stream.close(); state.textContent = table.dataset.paused; } else stream.renew();
   });
-  document.addEventListener("visibilitychange", () => { if (document.hidden) leave(); else follow(); });
-  window.addEventListener("pagehide", leave);
-  window.addEventListener("pageshow", (event) => { if (event.persisted) follow(); });
 
   table.hidden = pause.hidden = false;
-  follow();
+  stream.open();
+  stream.turn();
 }

@@ -3,7 +3,6 @@
 const MOST = 5000; // lines on the page; the oldest are left out
 const BLOCK = 250; // lines that are left out at once
 const WAITING = 5000; // lines that wait while the viewer has paused
-const RETRY = 3000; // milliseconds until the next attempt after a lost connection
 const LINE = 2000; // characters of a line
 // As log_text.py does: codes of terminals, and what HTML cannot show.
 const CODES = /(?:\x1b\[|\x9b)[0-?]*[ -/]*[@-~]|\x1b\][^\x07\x1b]*(?:\x07|\x1b\\)|\x1b[PX^_][^\x1b]*\x1b\\|\x1b[ -/]*[0-OQ-WYZ\\`-~]/g;
@@ -24,6 +23,12 @@ class Follower {
     this.lines = []; // those that are not on the page yet
     this.count = 0;
     this.fresh = true; // the next lines replace those of the page
+    this.stream = new Stream({
+      path: () => root.dataset.log,
+      heard: (kind, line) => this.heard(kind, line),
+      begun: () => { this.fresh = true; this.lines = []; },
+      again: () => { if (!this.ended) this.stream.open(); },
+    });
   }
 
   part(name) {
@@ -35,58 +40,21 @@ class Follower {
     this.part("pause").addEventListener("click", () => this.pause());
     this.part("down").addEventListener("click", () => this.down());
     this.pre.addEventListener("scroll", () => { if (this.isDown) this.seen(); });
-    document.addEventListener("visibilitychange", () => this.turn());
-    window.addEventListener("pagehide", () => this.leave());
-    window.addEventListener("pageshow", () => this.turn());
     this.down();
-    this.turn();
+    this.stream.open();
+    this.stream.turn();
   }
 
-  turn() {
-    if (document.hidden) this.leave();
-    else if (!this.reading && !this.ended) this.follow();
-  }
-
-  leave() {
-    clearTimeout(this.timer);
-    this.reading?.abort();
-    this.reading = null;
-  }
-
-  async follow() {
-    const reading = (this.reading = new AbortController());
-    try {
-      const answer = await fetch(this.root.dataset.log, {
-        headers: { Accept: "application/x-ndjson" }, signal: reading.signal, redirect: "manual",
-      });
-      if (!answer.ok) throw new Error(String(answer.status));
-      this.fresh = true;
-      this.lines = [];
-      await this.read(answer.body.pipeThrough(new TextDecoderStream()).getReader());
+  heard(kind, line) {
+    if (kind === "end") {
       this.ended = true;
+      this.stream.close();
       this.say(this.root.dataset.ended);
-    } catch {
-      if (reading.signal.aborted) return;
-      this.say(this.root.dataset.failed);
-      this.timer = setTimeout(() => { this.reading = null; this.turn(); }, RETRY);
+      return;
     }
-  }
-
-  async read(reader) {
-    let rest = "";
-    for (;;) {
-      const { done, value } = await reader.read();
-      if (done) break;
-      const parts = (rest + value).split("\n");
-      rest = parts.pop();
-      for (const part of parts) {
-        const line = JSON.parse(part);
-        if (typeof line !== "string") throw new Error("the stream failed");
-        this.lines.push(shown(line));
-      }
-      if (this.lines.length > WAITING) this.lines.splice(0, this.lines.length - WAITING);
-      this.later();
-    }
+    this.lines.push(shown(line));
+    if (this.lines.length > WAITING + BLOCK) this.lines.splice(0, this.lines.length - WAITING);
+    this.later();
   }
 
   later() {

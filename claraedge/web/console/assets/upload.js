@@ -42,27 +42,6 @@ function sizeOf(bytes) {
 
 const base64 = (text) => btoa(String.fromCharCode(...new TextEncoder().encode(text)));
 
-// --- requests --------------------------------------------------------------------------------------
-
-// The device refuses a request, and says why; `passing`: it may accept it later.
-class Refused extends Error {
-  constructor(status, name, message) {
-    super(message);
-    this.status = status;
-    this.name = name;
-    this.passing = status >= 500 || status === 429 || status === 408;
-  }
-}
-
-async function request(method, path, options = {}) {
-  const answer = await fetch(path, { method, redirect: "manual", cache: "no-store", ...options });
-  if (answer.ok) return answer;
-  if (answer.type === "opaqueredirect") throw new Refused(401, "unauthenticated", "");
-  let message = answer.statusText;
-  try { message = (await answer.json()).message || message; } catch { /* HEAD has no body */ }
-  throw new Refused(answer.status, answer.headers.get("claraedge-error") || "", message);
-}
-
 const asJson = (value) => ({ headers: { "Content-Type": "application/json" }, body: JSON.stringify(value) });
 
 // --- one file --------------------------------------------------------------------------------------

@@ -22,6 +22,7 @@ from tests.rig.faulty_network import faulty_network
 from tests.rig.pipelines import chain
 from tests.rig.waiting import eventually
 from tests.unit.web.conftest import folder as folder
+from tests.unit.web.test_places import model
 from tests.unit.web.test_tcp import Site, site_in
 
 pytestmark = pytest.mark.timeout(600)
@@ -157,20 +158,14 @@ async def test_a_page_is_fresh_after_a_sleep(folder: Path) -> None:
                 for page in ("list", "events"):
                     await browser("shows", page, "main", f"later-{way}")
                     await browser("empty", page, NOTICE)
-
-
-async def test_a_page_without_a_network_says_so_and_continues_with_it(folder: Path) -> None:
-    async with site_in(folder) as site, browser_of(site) as browser:
-        pipeline = await site.daemon.register(chain("one"))
-        await browser("open", "list", "/ui/jobs")
-        await browser("hide", "list")
-        await browser("offline", True)
-        await job_of(site, pipeline, "during")
-        await browser("show", "list")
-        await browser("shows", "list", NOTICE, NO_ANSWER)
-        await browser("offline", False)
-        await browser("shows", "list", "main", "during")
-        await browser("empty", "list", NOTICE)
+            await browser("hide", "list")
+            await browser("offline", True)
+            await job_of(site, pipeline, "offline")
+            await browser("show", "list")
+            await browser("shows", "list", NOTICE, NO_ANSWER)
+            await browser("offline", False)
+            await browser("shows", "list", "main", "offline")
+            await browser("empty", "list", NOTICE)
 
 
 async def test_a_visible_page_notices_a_connection_that_died_without_a_word(
@@ -232,3 +227,63 @@ async def test_pages_of_a_browser_that_signed_out_lead_to_the_sign_in(
         await asyncio.to_thread(tokens.renew, tokens.path_in(site.daemon.config.state_dir))
         await browser("leads_to", "again", "/login?out=1&next=%2Fui%2Fjobs")
         speaker.may_end.set()
+
+
+# --- answers that are lost ------------------------------------------------------------------------
+
+
+async def test_a_file_whose_answer_is_lost_may_be_stored(folder: Path, tmp_path: Path) -> None:
+    archive, large = tmp_path / "model.zip", tmp_path / "large.zip"
+    await asyncio.to_thread(archive.write_bytes, model())
+    await asyncio.to_thread(large.write_bytes, bytes(32 << 20))
+    async with (
+        site_in(folder) as site,
+        faulty_network(site.http.port) as network,
+        browser_of(site, "en", network.port) as browser,
+    ):
+        await browser("open", "models", "/ui/models")
+        await browser("fill", "models", "#model-name", "m")
+        for file, fault, said in (
+            (large, network.refuse, "before all of it was sent, so it was not stored"),
+            (archive, network.lose_answer, "it may be stored"),
+        ):
+            fault(b"POST /v1/models")
+            await browser("choose", "models", "#file", str(file))
+            await browser("click", "models", "form[data-send] button")
+            await browser("shows", "models", "form[data-send] [role=status]", said)
+        assert network.has_lost
+        await browser("open", "again", "/ui/models")
+        assert await browser("count", "again", "main tbody tr") == 1
+        await browser("click", "models", "form[data-send] button")
+        await browser("leads_to", "models", "said=model_uploaded")
+        assert await browser("count", "models", "main tbody tr") == 1, "it is stored once"
+
+
+async def test_files_are_sent_once_though_each_answer_is_lost(folder: Path, tmp_path: Path) -> None:
+    (path := tmp_path / "scan.bin").write_bytes(bytes(100_000))
+    async with site_in(folder) as site, faulty_network(site.http.port) as network:
+        pipeline = await site.daemon.register(chain("one"))
+        inbox = site.daemon.config.inbox_dir / "chain"
+        await asyncio.to_thread(inbox.mkdir, parents=True)
+        async with browser_of(site, "en", network.port) as browser:
+            for page, start, requests in (
+                ("/ui/upload", "POST /v1/drops", (":finish",)),
+                (f"/ui/pipelines/{pipeline}/run", "POST /ui/pipelines", ()),
+            ):
+                for request in (start, "/uploads HTTP", "PATCH /v1/", *requests):
+                    network.lose_answer(request.encode())
+                await browser("open", page, page)
+                await browser("choose", page, "#files", str(path))
+                await browser("click", page, "[data-do=start]")
+                if page == "/ui/upload":
+                    await browser("shows", page, ".outcome", "Done, 1 files")
+                else:
+                    await browser("leads_to", page, "/ui/jobs/")
+                assert network.has_lost
+                await browser("close", page)
+            await browser("open", "jobs", "/ui/jobs")
+            await browser("shows", "jobs", "main", "scan.bin")
+            assert await browser("count", "jobs", "main tbody tr") == 2
+        token = {"Authorization": f"Bearer {site.token}"}
+        left = (await site.http.ask("GET", "/v1/uploads", **token)).json
+        assert all(int(one["offset"]) == 0 for one in left), "no bytes are left"

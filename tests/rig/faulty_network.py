@@ -14,6 +14,8 @@ from tests.rig.certificates import free_port
 class _Connection:
     client: asyncio.StreamWriter
     server: asyncio.StreamWriter
+    used: bool = False
+    """Something was sent on it."""
     deaf: bool = False
     loses: bool = False
     """Its next answer is lost."""
@@ -32,6 +34,7 @@ class FaultyNetwork:
     """What clients sent, as it came."""
     _connections: set[_Connection] = field(default_factory=set)
     _losing: list[bytes] = field(default_factory=list)
+    _refusing: list[bytes] = field(default_factory=list)
 
     def go_deaf(self) -> None:
         """Loses what comes on the connections of now, and says nothing of it."""
@@ -43,8 +46,16 @@ class FaultyNetwork:
             connection.cut()
 
     def lose_answer(self, request: bytes) -> None:
-        """Cuts the connection of the next request with these bytes once the server answers it."""
+        """Cuts the connection of a request with these bytes once the server answers it, until a
+        client sees that.
+        """
         self._losing.append(request)
+
+    def refuse(self, request: bytes) -> None:
+        """Cuts the connection of a request with these bytes, which the server never gets, until a
+        client sees that.
+        """
+        self._refusing.append(request)
 
     @property
     def has_lost(self) -> bool:
@@ -63,12 +74,26 @@ class FaultyNetwork:
         while data := await reader.read(65536):
             if connection.deaf:
                 continue
+            if self._hit(self._refusing, data, connection):
+                return
             self.sent.append(data)
-            for request in [one for one in self._losing if one in data]:
+            if self._hit(self._losing, data, connection):
                 connection.loses = True
-                self._losing.remove(request)
+            connection.used = True
             connection.server.write(data)
             await connection.server.drain()
+
+    def _hit(self, requests: list[bytes], data: bytes, connection: _Connection) -> bool:
+        """Whether one of the requests begins in `data`.
+
+        It ends with the first one on a new connection: browsers send a request again by themselves
+        that fails on a connection which they used before.
+        """
+        found = [one for one in requests if one in data]
+        if not connection.used:
+            for one in found:
+                requests.remove(one)
+        return bool(found)
 
     async def _down(self, reader: asyncio.StreamReader, connection: _Connection) -> None:
         while data := await reader.read(65536):

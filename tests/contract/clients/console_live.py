@@ -69,7 +69,10 @@ class Browser:
     def shows(self, name: str, selector: str, text: str) -> float:
         """Waits until a part of a page has a text; returns the seconds that it took."""
         start = time.monotonic()
-        self._pages[name].locator(selector, has_text=text).first.wait_for()
+        try:
+            self._pages[name].locator(selector, has_text=text).first.wait_for()
+        except Error as error:
+            raise Error(f"{error}\n{self._pages[name].inner_text('body')}") from None
         return time.monotonic() - start
 
     def empty(self, name: str, selector: str) -> None:
@@ -78,6 +81,9 @@ class Browser:
 
     def text(self, name: str, selector: str) -> str | None:
         return self._pages[name].locator(selector).first.text_content()
+
+    def count(self, name: str, selector: str) -> int:
+        return self._pages[name].locator(selector).count()
 
     def evaluate(self, name: str, expression: str) -> Any:
         return self._pages[name].evaluate(expression)

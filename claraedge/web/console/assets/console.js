@@ -117,7 +117,6 @@ async function refresh() {
   timer = null;
   if (asking !== null || document.hidden) return;
   const own = (asking = new AbortController());
-  const late = setTimeout(() => own.abort(new TypeError("no answer")), PATIENCE);
   const wanted = [...changed];
   changed.clear();
   try {
@@ -134,7 +133,6 @@ async function refresh() {
     else stream.lost(error);
     return;
   } finally {
-    clearTimeout(late);
     if (asking === own) asking = null;
   }
   if (changed.size > 0) soon(BETWEEN);

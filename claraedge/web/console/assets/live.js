@@ -24,9 +24,19 @@ class Refused extends Error {
   }
 }
 
-// Returns the answer. Throws Refused, TypeError without a connection, AbortError.
-async function request(method, path, options = {}) {
-  const answer = await fetch(path, { method, redirect: "manual", cache: "no-store", ...options });
+// Returns the answer, whose body may follow. `within`: milliseconds to wait for it. Throws Refused, TypeError
+// without an answer, AbortError.
+async function request(method, path, { signal, within = PATIENCE, ...options } = {}) {
+  const stop = new AbortController();
+  const late = setTimeout(() => stop.abort(new TypeError("no answer")), within);
+  if (signal) signal.addEventListener("abort", () => stop.abort(signal.reason));
+  if (signal && signal.aborted) stop.abort(signal.reason);
+  let answer;
+  try {
+    answer = await fetch(path, { method, redirect: "manual", cache: "no-store", signal: stop.signal, ...options });
+  } finally {
+    clearTimeout(late);
+  }
   if (answer.ok) return answer;
   if (answer.type === "opaqueredirect") throw new Refused(401, "unauthenticated", "");
   const name = answer.headers.get("claraedge-error") || "";
@@ -143,17 +153,15 @@ class Stream {
     this.close();
     if (document.hidden) return;
     const reading = (this.reading = new AbortController());
-    let limit = PATIENCE;
     this.last = Date.now();
     // Timers stand still while a machine sleeps; this time does not.
     const watch = setInterval(() => {
-      if (Date.now() - this.last > limit) reading.abort(new TypeError("no sign of life"));
+      if (Date.now() - this.last > SILENCE) reading.abort(new TypeError("no sign of life"));
     }, LOOK);
     try {
       const answer = await request("GET", this.path(), { headers: { Accept: "text/event-stream" }, signal: reading.signal });
       say("");
       this.begun();
-      limit = SILENCE;
       const reader = answer.body.pipeThrough(new TextDecoderStream()).getReader();
       let rest = "";
       while (this.reading === reading) {

@@ -6,6 +6,7 @@ for (const form of document.querySelectorAll("form[data-send]")) {
   const bar = form.querySelector("progress");
   const state = form.querySelector("[role=status]");
   let request = null;
+  let whole = false; // all of it was sent: the device may have stored it, whatever happens to its answer
 
   const ended = (text) => {
     request = null;
@@ -28,17 +29,21 @@ for (const form of document.querySelectorAll("form[data-send]")) {
       state.textContent = `${form.dataset.sending} ${Math.round(bar.value * 100)} %`;
     });
     request.upload.addEventListener("load", () => {
+      whole = true;
       bar.removeAttribute("value");
       state.textContent = form.dataset.checking;
     });
     request.addEventListener("load", (done) => {
       const { status, responseText } = done.target;
       if (status === 200) { request = null; location.assign(form.dataset.back); return; }
-      let text = form.dataset.broken;
+      if (status === 401) signIn();
+      let text = whole ? form.dataset.unknown : form.dataset.broken;
       try { text = JSON.parse(responseText).message || text; } catch { /* it is no answer of the API */ }
       ended(text);
     });
-    for (const kind of ["error", "abort"]) request.addEventListener(kind, () => ended(form.dataset.broken));
+    request.addEventListener("error", () => ended(whole ? form.dataset.unknown : form.dataset.broken));
+    request.addEventListener("abort", () => ended(whole ? form.dataset.unknown : form.dataset.stopped));
+    whole = false;
     send.disabled = true;
     stop.hidden = bar.hidden = false;
     bar.value = 0;

@@ -6,6 +6,7 @@ const PARALLEL = 3; // a browser opens six connections to a host at most
 const LEAST = 256 << 10, FIRST = 1 << 20, LARGEST = 16 << 20; // bytes of a request
 const AGAIN = [1000, 2000, 5000, 10000]; // milliseconds until the next attempt
 const TUS = { "Tus-Resumable": "1.0.0" };
+const LONG = 60000; // milliseconds for a part of a file, and for what makes all of them appear
 
 // --- files -----------------------------------------------------------------------------------------
 
@@ -63,14 +64,18 @@ class Upload {
   // Sends what is missing. Throws Refused, TypeError without a connection, AbortError.
   async send(root, signal, progressed) {
     if (this.address === null) {
+      const tried = this.tried;
+      if (tried) this.address = await this.begun(root, signal);
+      if (this.address !== null) return this.send(root, signal, progressed);
       try {
         await this.begin(root, signal);
       } catch (error) {
-        if (error.name !== "name-taken" || !(this.tried || this.wasWhole)) throw error;
-        // An answer was lost: the device has an upload of this file, or all of it.
+        if (error.name !== "name-taken") throw error;
+        // An answer was lost, perhaps of a request that the browser has sent twice by itself: the device has an
+        // upload of this file, or all of it.
         this.address = await this.begun(root, signal);
         if (this.address !== null) return this.send(root, signal, progressed);
-        if (!this.wasWhole && this.file.size > 0) throw error;
+        if (!this.wasWhole && !(tried && this.file.size === 0)) throw error;
         this.offset = this.file.size;
         return;
       }
@@ -94,7 +99,7 @@ class Upload {
       this.sending = body.byteLength;
       const answer = await request("PATCH", this.address, {
         headers: { ...TUS, "Upload-Offset": String(this.offset), "Content-Type": "application/offset+octet-stream" },
-        body, signal,
+        body, signal, within: LONG,
       });
       this.offset = Number(answer.headers.get("Upload-Offset"));
       const took = performance.now() - began;
@@ -103,10 +108,14 @@ class Upload {
     }
   }
 
+  get note() {
+    return `relativePath ${base64(this.path)}`;
+  }
+
   async begin(root, signal) {
     this.tried = true;
     const answer = await request("POST", `${root}/uploads`, {
-      headers: { ...TUS, "Upload-Length": String(this.file.size), "Upload-Metadata": `relativePath ${base64(this.path)}` },
+      headers: { ...TUS, "Upload-Length": String(this.file.size), "Upload-Metadata": this.note },
       signal,
     });
     this.address = answer.headers.get("Location");
@@ -115,8 +124,9 @@ class Upload {
 
   // Returns the address of the upload of this file that was begun before; null if there is none.
   async begun(root, signal) {
-    const answer = await request("GET", `/v1/uploads?dropId=${root.split("/").pop()}`, { signal });
-    const found = (await answer.json()).find((one) => one.name === this.path);
+    const [, , kind, id] = root.split("/");
+    const answer = await request("GET", `/v1/uploads?${kind === "drops" ? "dropId" : "payloadId"}=${id}`, { signal });
+    const found = (await answer.json()).find((one) => one.note === this.note && Number(one.size) === this.file.size);
     return found === undefined ? null : `${root}/uploads/${found.id}`;
   }
 
@@ -269,7 +279,7 @@ function sending(area) {
     }
     to("finishing");
     if (!isDrop) { form.submit(); return; }
-    if (!(await attempted((signal) => request("POST", `${place}:finish`, { ...asJson({}), signal }), stop.signal))) return;
+    if (!(await attempted((signal) => request("POST", `${place}:finish`, { ...asJson({}), signal, within: LONG }), stop.signal))) return;
     to("done");
   }
 
@@ -319,26 +329,38 @@ function sending(area) {
   }
 
   async function without() {
-    for (const each of uploads) {
-      if (each.state !== "failed") continue;
-      each.state = "left";
-      if (each.address !== null) await request("DELETE", each.address, { headers: TUS }).catch(() => {});
-    }
     stop = new AbortController();
+    to("sending");
+    for (const each of uploads.filter((one) => one.state === "failed")) {
+      if (each.address !== null && !(await attempted((signal) => removed("DELETE", each.address, { headers: TUS, signal }), stop.signal))) return;
+      each.state = "left";
+      show(each);
+    }
     await finish();
   }
 
   async function cancel() {
     if (stop !== null) stop.abort();
-    if (place !== null) {
-      const path = isDrop ? place : `/v1/jobs/${job}:cancel`;
-      const options = isDrop ? {} : asJson({});
-      await request(isDrop ? "DELETE" : "POST", path, options).catch(() => {}); // it ends after a day by itself
+    let outcome = words("cancelled");
+    try {
+      if (place !== null && isDrop) await removed("DELETE", place);
+      else if (place !== null) await removed("POST", `/v1/jobs/${job}:cancel`, asJson({}));
+    } catch (error) { // such as: its end was accepted before, and the answer was lost
+      outcome = error instanceof Refused && error.status !== 401 ? error.message : words("cancelLater");
     }
     window.onbeforeunload = null;
-    if (!isDrop) { location.assign(location.pathname); return; } // with a new key
+    if (!isDrop && outcome === words("cancelled")) { location.assign(location.pathname); return; } // with a new key
     clear();
-    part(".outcome").textContent = words("cancelled");
+    part(".outcome").textContent = outcome;
+  }
+
+  // Asks for the end of something, which may have ended before.
+  async function removed(method, path, options) {
+    try {
+      await request(method, path, options);
+    } catch (error) {
+      if (!(error instanceof Refused) || error.status !== 404) throw error;
+    }
   }
 
   function clear() {

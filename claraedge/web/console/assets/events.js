@@ -45,6 +45,7 @@
     link.append(name);
     const text = document.createElement("bdi");
     text.className = "name";
+    text.lang = "en";
     text.textContent = said(one).slice(0, 500);
     cells[2].append(link, " ", text);
     while (rows.rows.length > Number(table.dataset.most)) rows.deleteRow(-1);

@@ -66,7 +66,8 @@ class JobPages:
         yield self._pages.post("/ui/jobs/{job}/cancel", self._cancel)
         yield self._pages.post("/ui/jobs/{job}/start", self._start)
 
-    async def _show(self, visit: Visit) -> None:
+    async def _show(self, visit: Visit, problem: str = "") -> None:
+        """`problem`: why the form that was sent failed; it is shown again with what was entered."""
         id_ = visit.request.parameters["job"]
         job = await visit.ask(
             "nvidia.clara.platform.Jobs/Status",
@@ -92,6 +93,7 @@ class JobPages:
         await visit.show(
             "job.html",
             job=job,
+            problem=problem,
             hit=own[0] if own else search_pb2.Hit(),
             operators=listed,
             left_out=len(operators) - len(listed),
@@ -123,7 +125,8 @@ class JobPages:
             )
         except HttpError as error:
             if error.status != 504:  # it ends later: an operator has a long time for its end
-                raise
+                await self._show(visit, str(error))
+                return
         else:
             ended = job.job_state == jobs_pb2.JOB_STATE_STOPPED
             if ended and job.job_status != jobs_pb2.JOB_STATUS_CANCELED:

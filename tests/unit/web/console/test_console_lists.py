@@ -255,6 +255,20 @@ async def test_many_are_retried_at_once_and_each_refusal_is_said(
     await eventually(left, "what was put back is no longer offered")
 
 
+MARKED = '<span class="name" lang="en" dir="auto">(.*?)</span>'
+
+
+async def test_a_german_page_marks_what_the_daemon_says_in_english(
+    daemon: Daemon, http: Client
+) -> None:
+    (item,) = await failed(daemon, 1)
+    for path in ("/ui/inbox", f"/ui/inbox/{item.id}"):
+        text = await page(http, path, Accept_Language="de")
+        assert item.reason in re.findall(MARKED, unescape(text))
+    answer = await http.ask("GET", "/ui/inbox/x", Accept_Language="de")
+    assert b'<p class="problem"><span class="name" lang="en"' in answer.body
+
+
 async def test_all_that_is_shown_is_retried(daemon: Daemon, http: Client) -> None:
     some = await failed(daemon, 3)
     text = await page(http, "/ui/inbox")

@@ -9,7 +9,8 @@ from urllib.parse import urlencode
 
 import pytest
 
-from claraedge.errors import TooManyCallsError
+from claraedge.errors import StorageFullError, TooManyCallsError
+from claraedge.jobs.jobs import Jobs
 from claraedge.web.console import visit as module
 from claraedge.web.console.pages import overview
 from claraedge.web.console.rendering import POLICY
@@ -118,6 +119,24 @@ async def test_a_job_that_waits_says_why_and_is_cancelled(daemon: Daemon, http: 
     assert "The job is being cancelled." in text
     assert "Cancelled" in text
     assert (await send(http, f"/ui/jobs/{job}/cancel")).status in (303, 409, 412)
+
+
+async def test_a_job_that_cannot_be_cancelled_keeps_the_reason_that_was_entered(
+    daemon: Daemon, http: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def full(*_: object) -> None:
+        raise StorageFullError("the disk is full; make room, and try again")
+
+    job = await job_of(daemon)
+    monkeypatch.setattr(Jobs, "cancel", full)
+    answer = await send(http, f"/ui/jobs/{job}/cancel", "reason=a+%22long%22+one")
+    text = answer.body.decode()
+    said = '<p class="problem" role="alert"><span class="name" lang="en" dir="auto">the disk'
+    assert said in text
+    assert 'value="a &#34;long&#34; one"' in text
+    assert f'data-here="/ui/jobs/{job}"' in text
+    assert '<section id="actions">' in text, "a change of the job does not replace it"
+    assert (await send(http, f"/ui/jobs/{'0' * 32}/cancel", "reason=x")).status == 404
 
 
 async def test_the_page_of_a_job_is_about_no_other_job_that_names_it(

@@ -52,6 +52,17 @@ def test_each_text_is_used_and_each_used_text_is_there() -> None:
     assert unused == []
 
 
+def test_texts_of_the_daemon_are_marked_as_english() -> None:
+    """Else a reader of the screen says them as if they were German."""
+    fields = r"\.(?:reason|remedy|message|waits_for|why|problem|gpu_problem|fix)\b"
+    texts = rf"(?<!<code>)\{{\{{ (?!command\()[^}}]*{fields}[^}}]*\}}\}}"
+    source = "\n".join(file.read_text(encoding="utf-8") for file in CONSOLE.rglob("*.html"))
+    source = re.sub(r"""\bt\(["'][^"']*["']\)""", "", source)
+    shown = re.findall(texts, source)
+    assert len(shown) > 10
+    assert [text for text in shown if "english(" not in text] == []
+
+
 def test_a_text_has_its_fields_and_its_number() -> None:
     t = words("en")
     assert t("overview.verdict.warnings", count=1).startswith("One thing")

@@ -103,7 +103,11 @@ async def test_a_package_is_deployed_undeployed_and_deleted(daemon: Daemon, http
     package = await package_in(http)
     assert f'href="/ui/packages/{package}"' in await page(http, "/ui/packages")
     assert "copy:1" in await page(http, f"/ui/packages/{package}")
-    assert (await send(http, f"/ui/packages/{package}/deploy", "name=+")).status == 400
+    refused = await send(http, f"/ui/packages/{package}/deploy", f"name=%3Cb%3E{'x' * 300}")
+    text = refused.body.decode()
+    assert '<p class="problem" role="alert">' in text
+    assert 'required value="&lt;b&gt;xxx' in text, "what was entered is still there"
+    assert f'data-here="/ui/packages/{package}"' in text
     answer = await send(http, f"/ui/packages/{package}/deploy", "name=first")
     assert answer.status == 303
     path = answer.headers["location"].partition("?")[0]

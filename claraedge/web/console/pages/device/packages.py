@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from claraedge.web.console.pages.device.lists import ROWS, start_of
 from claraedge.web.console.rendering import urlpath
 from claraedge.web.console.visit import Pages, Visit
+from claraedge.web.http.failures import HttpError
 from claraedge.web.http.router import Route
 from claraedge.wire.claraedge.v1 import deployments_pb2, packages_pb2
 
@@ -39,7 +40,8 @@ class PackagePages:
             rows=ROWS,
         )
 
-    async def _show(self, visit: Visit) -> None:
+    async def _show(self, visit: Visit, problem: str = "") -> None:
+        """`problem`: why the form that was sent failed; it is shown again with what was entered."""
         package = await visit.ask(
             "claraedge.v1.Packages/Get",
             packages_pb2.GetPackageRequest(package=visit.request.parameters["package"]),
@@ -51,18 +53,21 @@ class PackagePages:
             deployments_pb2.ListDeploymentsResponse,
         )
         live = [one for one in found.deployments if not one.HasField("stopped")]
-        await visit.show("package.html", package=package, deployments=live)
+        await visit.show("package.html", package=package, deployments=live, problem=problem)
 
     async def _deploy(self, visit: Visit) -> None:
-        made = await visit.ask(
-            "claraedge.v1.Deployments/Create",
-            deployments_pb2.CreateDeploymentRequest(
-                name=visit.field("name").strip(),
-                package=visit.request.parameters["package"],
-                plan=visit.field("plan"),
-            ),
-            deployments_pb2.Deployment,
+        request = deployments_pb2.CreateDeploymentRequest(
+            name=visit.field("name").strip(),
+            package=visit.request.parameters["package"],
+            plan=visit.field("plan"),
         )
+        try:
+            made = await visit.ask(
+                "claraedge.v1.Deployments/Create", request, deployments_pb2.Deployment
+            )
+        except HttpError as error:
+            await self._show(visit, str(error))
+            return
         await visit.go(f"/ui/deployments/{urlpath(made.id)}", "deployed")
 
     async def _delete(self, visit: Visit) -> None:

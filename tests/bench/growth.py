@@ -123,8 +123,8 @@ def _is_ready(ready: socket.socket) -> bool:
         return False
 
 
-def daemon(folder: Path) -> AbstractContextManager[float]:
-    return process(folder, "-m", "tests.field.state_daemon", str(folder))
+def daemon(folder: Path, *settings: str) -> AbstractContextManager[float]:
+    return process(folder, "-m", "tests.field.state_daemon", str(folder), *settings)
 
 
 def channel(folder: Path, name: str = "claraedge.sock") -> grpc.Channel:

@@ -1,7 +1,8 @@
-"""`claraedge serve` as a process, with containers that are coroutines: `state_daemon.py FOLDER`.
+"""`claraedge serve` as a process, with containers that are coroutines.
 
-`FOLDER/state` is its state, `FOLDER/run` has its socket. An operator copies its inputs to its
-outputs; of the image `wait` it does so once `FOLDER/go` is there.
+`state_daemon.py FOLDER [KEY=VALUE...]`: `FOLDER/state` is its state, `FOLDER/run` has its socket;
+further arguments are settings. An operator copies its inputs to its outputs; of the image `wait`
+it does so once `FOLDER/go` is there.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ async def copy(spec: ContainerSpec) -> int:
     return 0
 
 
-def main(folder: Path) -> int:
+def main(folder: Path, *more: str) -> int:
     async def wait(spec: ContainerSpec) -> int:
         await eventually((folder / "go").exists, "the operator may run", 600)
         return await copy(spec)
@@ -49,9 +50,10 @@ def main(folder: Path) -> int:
         "disk.soft_mb": "2",
         "disk.hard_mb": "1",
         "log.format": "text",
+        **dict(one.split("=", 1) for one in more),
     }
     return process.main(None, settings)
 
 
 if __name__ == "__main__":
-    sys.exit(main(Path(sys.argv[1])))
+    sys.exit(main(Path(sys.argv[1]), *sys.argv[2:]))

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from heapq import nlargest, nsmallest
 from itertools import islice
-from typing import NamedTuple
+from typing import Generic, Protocol, TypeVar
 
 from claraedge import metadata
 from claraedge.decoding import decode_json
@@ -15,6 +16,8 @@ from claraedge.inbox.records import PUT_BACK, item_of_row
 from claraedge.jobs.model import JobStage, Priority
 from claraedge.searching.page import Key, SearchPage
 from claraedge.store.database import Row, Transaction
+
+L = TypeVar("L", bound="Lying")
 
 #: The states between which an item changes without a change of its row.
 _CLAIMED = frozenset({ItemState.CLAIMED, ItemState.PARKED})
@@ -42,20 +45,35 @@ class FoundItem:
         return Key(self.item.first_seen, self.item.id)
 
 
-class Unrecorded(NamedTuple):
-    """An item that may have no row, which is made only if it is shown: there may be many."""
+class Lying(Protocol):
+    """Something that lies in the inbox, as a search compares it."""
 
-    key: Key
-    state: ItemState
-    pipeline: str
-    name: bytes
-    item: Callable[[], Item]
+    @property
+    def id(self) -> str: ...
+    @property
+    def first_seen(self) -> float:
+        """Unix seconds."""
+        ...
 
-    @staticmethod
-    def of(item: Item) -> Unrecorded:
-        """Returns an item that is made already."""
-        key = Key(item.first_seen, item.id)
-        return Unrecorded(key, item.state, item.pipeline, item.raw_name, lambda: item)
+    @property
+    def pipeline(self) -> str:
+        """Name or id, as the trigger names it."""
+        ...
+
+    @property
+    def raw_name(self) -> bytes: ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Unrecorded(Generic[L]):
+    """What lies in the inbox, and may have no row. There may be many: an item is made only of what
+    is shown.
+    """
+
+    lying: Sequence[L]
+    states: Sequence[ItemState]
+    """Of each of them."""
+    item: Callable[[L], Item]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,7 +91,7 @@ def find(
     *,
     retryable: bool,
     overlay: Callable[[Item], Item],
-    unrecorded: Iterable[Unrecorded],
+    unrecorded: Unrecorded[L],
 ) -> list[FoundItem]:
     """Returns the matching items of a page in its order; no states: of any.
 
@@ -89,21 +107,33 @@ def find(
 
     recorded = list(islice(filter(chosen, _recorded(tx, page, wanted, overlay)), page.limit))
     rows = {one.item.id for one in recorded}
-    others = [one for one in unrecorded if one.key.id not in rows and _is_wanted(one, page, wanted)]
-    others.sort(key=lambda one: one.key, reverse=not page.newer)
-    made = (FoundItem(item=one.item(), pipeline_name=one.pipeline) for one in others[: page.limit])
+    first = nsmallest if page.newer else nlargest
+    others = first(page.limit, _matching(unrecorded, page, wanted, rows), key=_place)
+    made = (FoundItem(item=unrecorded.item(one), pipeline_name=one.pipeline) for one in others)
     found = [*recorded, *made]
     found.sort(key=lambda one: one.key, reverse=not page.newer)
     return found[: page.limit]
 
 
-def _is_wanted(one: Unrecorded, page: SearchPage, states: frozenset[ItemState]) -> bool:
-    return (
-        one.state in states
-        and page.has(one.key)
-        and (not page.pipeline or one.pipeline == page.pipeline)
-        and (not page.words.folded or page.words.match(one.key.id, (shown(one.name), one.pipeline)))
-    )
+def _place(one: Lying) -> tuple[float, str]:
+    return one.first_seen, one.id
+
+
+def _matching(
+    unrecorded: Unrecorded[L], page: SearchPage, states: frozenset[ItemState], rows: set[str]
+) -> Iterator[L]:
+    selects_all = page.beyond is None and not page.pipeline and not page.ids
+    for one, state in zip(unrecorded.lying, unrecorded.states, strict=True):
+        if (
+            state in states
+            and one.id not in rows
+            and (selects_all or page.selects(Key(one.first_seen, one.id), one.pipeline))
+            and (
+                not page.words.folded
+                or page.words.match(one.id, (shown(one.raw_name), one.pipeline))
+            )
+        ):
+            yield one
 
 
 def is_retryable(item: Item) -> bool:
@@ -115,7 +145,7 @@ def is_retryable(item: Item) -> bool:
 
 
 def counts(
-    tx: Transaction, overlay: Callable[[Item], Item], unrecorded: Iterable[Unrecorded]
+    tx: Transaction, overlay: Callable[[Item], Item], unrecorded: Unrecorded[L]
 ) -> ItemCounts:
     """Returns how many items are in each state, and how many can be tried again."""
     states: Counter[ItemState] = Counter(dict.fromkeys(ItemState, 0))
@@ -130,7 +160,10 @@ def counts(
     for item in claimed.values():
         states[item.state] -= 1
         states[overlay(item).state] += 1
-    states.update(one.state for one in unrecorded if one.key.id not in claimed)
+    states.update(unrecorded.states)
+    if claimed:
+        both = zip(unrecorded.lying, unrecorded.states, strict=True)
+        states.subtract(state for one, state in both if one.id in claimed)
     return ItemCounts(states=states, retryable=failed["retryable"] + states[ItemState.PARKED])
 
 
@@ -142,11 +175,24 @@ def _recorded(
 ) -> Iterator[FoundItem]:
     kinds = states | _CLAIMED if states & _CLAIMED else states
     text = "" if kinds >= set(ItemState) else f",{','.join(state.value for state in kinds)},"
-    query = "find_items_after" if page.newer else "find_items_before"
-    for row in tx.each(query, states=text, **page.parameters):
+    if page.ids:
+        rows = _by_id(tx, page)
+    else:
+        query = "find_items_after" if page.newer else "find_items_before"
+        rows = tx.each(query, states=text, **page.parameters)
+    for row in rows:
         item = overlay(item_of_row(row))
         if not page.words.folded or page.words.match(item.id, _texts(tx, row, item)):
             yield _found(row, item)
+
+
+def _by_id(tx: Transaction, page: SearchPage) -> Iterator[Row]:
+    def key(row: Row) -> Key:
+        return Key(row["first_seen"], row["id"])
+
+    rows = tx.rows("items_of_ids", ids=page.encoded_ids)
+    rows.sort(key=key, reverse=not page.newer)
+    return (row for row in rows if page.selects(key(row), row["pipeline_id"], row["pipeline_name"]))
 
 
 def _texts(tx: Transaction, row: Row, item: Item) -> list[str]:

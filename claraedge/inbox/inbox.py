@@ -23,7 +23,7 @@ from claraedge.formats.filenames import NameKind
 from claraedge.ids import NewId
 from claraedge.inbox import finding, records, shares
 from claraedge.inbox.candidates.candidates import Candidates
-from claraedge.inbox.candidates.entry import Waiting, unrecorded_of
+from claraedge.inbox.candidates.entry import Waiting, item_of, state_of
 from claraedge.inbox.candidates.first_seen import FirstSeen
 from claraedge.inbox.candidates.ready_queue import claimed
 from claraedge.inbox.finding import FoundItem, ItemCounts, Unrecorded
@@ -216,7 +216,8 @@ class Inbox:
         blocked_by = self._blocked_by()
         known = [self._intake.overlay(item, blocked_by) for item in rows]
         present = {item.id for item in known}
-        known += [item for item in self._unrecorded(blocked_by) if item.id not in present]
+        lying = self._room.items(blocked_by) + self._left_out.items()
+        known += [item for item in lying if item.id not in present]
         known.sort(key=lambda item: (item.first_seen, item.raw_name))
         return [item for item in known if state is None or item.state is state]
 
@@ -234,8 +235,14 @@ class Inbox:
             return self._intake.overlay(item, blocked_by)
 
         def work(tx: Transaction) -> tuple[list[FoundItem], ItemCounts]:
-            unrecorded = [unrecorded_of(entry, blocked_by) for entry in entries]
-            unrecorded += map(Unrecorded.of, left_out)
+            unrecorded: Unrecorded[Waiting | Item] = Unrecorded(
+                lying=[*entries, *left_out],
+                states=[
+                    *(state_of(entry, blocked_by) for entry in entries),
+                    *(item.state for item in left_out),
+                ],
+                item=lambda one: one if isinstance(one, Item) else item_of(one, blocked_by),
+            )
             counts = finding.counts(tx, overlay, unrecorded)
             if page is None:
                 return [], counts
@@ -246,17 +253,16 @@ class Inbox:
 
         return await self._database.read_page(work)
 
-    def _unrecorded(self, blocked_by: str | None) -> list[Item]:
-        """Returns what lies in the inbox, and may have no row."""
-        return self._room.items(blocked_by) + self._left_out.items()
-
     async def item(self, item: str) -> Item:
         """Returns the item of this id. Raises ItemNotFoundError."""
         recorded = await self._database.read(lambda tx: records.item(tx, item))
         blocked_by = self._blocked_by()
         if recorded is not None:
             return self._intake.overlay(recorded, blocked_by)
-        for found in self._unrecorded(blocked_by):
+        for entry in self._room.entries():
+            if entry.id == item:
+                return item_of(entry, blocked_by)
+        for found in self._left_out.items():
             if found.id == item:
                 return found
         raise ItemNotFoundError(

@@ -152,6 +152,8 @@ class Claimed:
 def shown(name: bytes) -> str:
     """Returns a name or path as printable text: what is not UTF-8 or not printable is escaped."""
     text = name.decode("utf-8", "backslashreplace")
+    if text.isprintable():
+        return text
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from itertools import islice
 
@@ -42,10 +42,25 @@ class FoundJob:
 
 def find(tx: Transaction, page: SearchPage, stages: Collection[JobStage]) -> list[FoundJob]:
     """Returns the matching jobs of a page in its order; no stages: of any."""
-    mask = sum(1 << stage for stage in stages or JobStage)
-    query = "find_jobs_after" if page.newer else "find_jobs_before"
-    rows = tx.each(query, stages=mask, **page.parameters)
+    rows = _rows(tx, page, frozenset(stages or JobStage))
     return list(islice((_found(row) for row in rows if _matches(tx, page, row)), page.limit))
+
+
+def _rows(tx: Transaction, page: SearchPage, stages: Collection[JobStage]) -> Iterable[Row]:
+    if not page.ids:
+        query = "find_jobs_after" if page.newer else "find_jobs_before"
+        return tx.each(query, stages=sum(1 << stage for stage in stages), **page.parameters)
+    rows = tx.rows("jobs_of_ids", ids=page.encoded_ids)
+    rows.sort(key=_key, reverse=not page.newer)
+    return (
+        row
+        for row in rows
+        if row["stage"] in stages and page.selects(_key(row), row["pipeline"], row["pipeline_name"])
+    )
+
+
+def _key(row: Row) -> Key:
+    return Key(row["created"], row["id"])
 
 
 def stage_counts(tx: Transaction) -> Mapping[JobStage, int]:

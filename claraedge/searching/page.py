@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from typing import NamedTuple, TypeAlias
 
@@ -28,6 +29,8 @@ class SearchPage:
     words: SearchText
     pipeline: str = ""
     """The id or the name of a pipeline; empty: any."""
+    ids: frozenset[str] = frozenset()
+    """Only results with these ids; none: with any."""
     limit: int
     """The most results, one more than a page has: whether others follow."""
     beyond: Key | None = None
@@ -49,6 +52,21 @@ class SearchPage:
             "time": beyond.time,
             "id": beyond.id,
         }
+
+    @property
+    def encoded_ids(self) -> str:
+        """The ids as JSON, a parameter of the queries by id."""
+        return json.dumps(sorted(self.ids))
+
+    def selects(self, key: Key, *pipeline: str) -> bool:
+        """Whether a result of a pipeline, which has an id and perhaps a name, may be on the page:
+        whatever its words are.
+        """
+        return (
+            self.has(key)
+            and (not self.ids or key.id in self.ids)
+            and (not self.pipeline or self.pipeline in pipeline)
+        )
 
     def has(self, key: Key) -> bool:
         """Whether a place is in the part of the results at whose beginning the page is."""

@@ -37,19 +37,26 @@ class SearchText:
         found = [(max(_plain(word), key=len), _id(word)) for word in self.folded]
         return sorted(found, key=lambda one: -len(one[0]))[:2] + [("", _NO_ID)] * (2 - len(found))
 
+    @cached_property
+    def _words(self) -> list[tuple[str, str]]:
+        """The words, each with the beginning of an id that it means."""
+        return [(word, _id(word)) for word in self.folded]
+
     def match(self, id_: str, texts: Iterable[str]) -> bool:
         """Whether each word occurs in one of the texts, or begins the id."""
         if not self.folded:
             return True
         folded = [fold(text) for text in texts]
         return all(
-            any(word in text for text in folded) or id_.startswith(_id(word))
-            for word in self.folded
+            any(word in text for text in folded) or id_.startswith(prefix)
+            for word, prefix in self._words
         )
 
 
 def fold(text: str) -> str:
     """Returns a text that is the same for texts which differ only in case or form of accents."""
+    if text.isascii():
+        return text.lower()
     return unicodedata.normalize("NFC", unicodedata.normalize("NFC", text).casefold())
 
 

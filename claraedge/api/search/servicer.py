@@ -10,6 +10,7 @@ from typing import Never, TypeVar
 from claraedge.api.appliance import time_of
 from claraedge.api.search.tokens import place_of, token_of
 from claraedge.errors import InvalidRequestError
+from claraedge.ids import parse_id
 from claraedge.inbox.finding import FoundItem, is_retryable
 from claraedge.inbox.inbox import Inbox
 from claraedge.inbox.model import ItemState
@@ -26,6 +27,8 @@ E = TypeVar("E", JobStage, ItemState)
 
 #: The hits of a page if the request does not say, and the most that it may ask for.
 _HITS, _MOST = 50, 500
+#: The most ids that a request may name.
+_IDS = 500
 #: The longest reason of a hit, in characters; Inbox.Get has the whole text.
 _TEXT = 1000
 
@@ -99,9 +102,15 @@ def _page(request: wire.FindRequest) -> SearchPage:
             f"a page of a search has at most {_MOST} hits, and not {request.limit}; set limit to"
             " less, and read the next page"
         )
+    if len(request.ids) > _IDS:
+        raise InvalidRequestError(
+            f"a search names {_IDS} ids at most, and not {len(request.ids)}; search for the others"
+            " by another call"
+        )
     page = SearchPage(
         words=SearchText(request.text),
         pipeline=request.pipeline,
+        ids=frozenset(map(parse_id, request.ids)),
         limit=(request.limit or _HITS) + 1,
     )
     if not request.page_token:

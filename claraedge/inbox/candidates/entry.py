@@ -5,18 +5,15 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from functools import partial
 from pathlib import Path
 
 from claraedge.fs.adopting import Thing
-from claraedge.inbox.finding import Unrecorded
 from claraedge.inbox.inspection.inspector import Identified
 from claraedge.inbox.inspection.settling import NO_HINTS, Hints, Quiet
 from claraedge.inbox.inspection.survey import Survey
 from claraedge.inbox.model import Item, ItemState, shown
 from claraedge.inbox.triggers.grouping import Unit, stem_of
 from claraedge.inbox.triggers.triggers import Trigger
-from claraedge.searching.page import Key
 
 #: Groupings in which each entry becomes an item of its own.
 ALONE = ("entry", "file", "folder")
@@ -68,6 +65,16 @@ class Waiting:
     """Parked because of the entry itself: it may not be claimed, or cannot be inspected."""
     ready: bool = False
     """Settled, and free to be claimed."""
+
+    @property
+    def raw_name(self) -> bytes:
+        """The name of its item."""
+        return self.name
+
+    @property
+    def pipeline(self) -> str:
+        """Name or id, as the trigger names it."""
+        return self.trigger.rule.pipeline
 
 
 @dataclass(slots=True)
@@ -150,7 +157,7 @@ def item_of(entry: Waiting, blocked_by: str | None) -> Item:
         name=shown(entry.name),
         raw_name=entry.name,
         pipeline=entry.trigger.rule.pipeline,
-        state=_state(entry, blocked_by),
+        state=state_of(entry, blocked_by),
         reason=entry.reason,
         remedy=entry.remedy,
         thing=entry.thing,
@@ -174,18 +181,8 @@ def item_of(entry: Waiting, blocked_by: str | None) -> Item:
     return item
 
 
-def unrecorded_of(entry: Waiting, blocked_by: str | None) -> Unrecorded:
-    """Returns the entry as an item that is made only if it is shown."""
-    return Unrecorded(
-        key=Key(entry.first_seen, entry.id),
-        state=_state(entry, blocked_by),
-        pipeline=entry.trigger.rule.pipeline,
-        name=entry.name,
-        item=partial(item_of, entry, blocked_by),
-    )
-
-
-def _state(entry: Waiting, blocked_by: str | None) -> ItemState:
+def state_of(entry: Waiting, blocked_by: str | None) -> ItemState:
+    """Returns the state of the entry as an item; `blocked_by` as for `item_of`."""
     waits = bool(entry.waits) and not entry.reason
     blocked = entry.ready and blocked_by is not None
     if entry.parked or entry.trigger.problem or waits or blocked:

@@ -18,6 +18,9 @@ WHERE (created, id) > (:time, :id) AND 1 << stage & :stages
         OR instr(id, :other_prefix) = 1 OR id IN (SELECT owner FROM metadata m WHERE instr(lower(m.value), :other_word)))
 ORDER BY created, id;
 
+-- name: jobs_of_ids
+SELECT * FROM searched_jobs WHERE id IN (SELECT value FROM json_each(:ids));
+
 -- name: all_jobs_count
 SELECT COUNT(*) AS count FROM jobs;
 
@@ -59,6 +62,9 @@ WHERE (first_seen, id) > (:time, :id) AND (:states = '' OR instr(:states, ',' ||
             SELECT 1 FROM json_each(options, '$.metadata') o WHERE instr(lower(o.value), :other_word)))
     AND (:pipeline = '' OR pipeline_id = :pipeline OR pipeline_name = :pipeline)
 ORDER BY first_seen, id;
+
+-- name: items_of_ids
+SELECT * FROM searched_items WHERE id IN (SELECT value FROM json_each(:ids));
 
 -- name: all_items_count
 SELECT COUNT(*) AS count FROM inbox_items;

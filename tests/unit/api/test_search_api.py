@@ -7,7 +7,6 @@ import sqlite3
 from collections.abc import Collection, Mapping
 from contextlib import closing
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
@@ -23,7 +22,7 @@ from claraedge.inbox.records import PUT_BACK
 from claraedge.jobs import finding as jobs
 from claraedge.jobs.jobs import Jobs
 from claraedge.jobs.model import JobStage
-from claraedge.searching.page import Key, SearchPage
+from claraedge.searching.page import SearchPage
 from claraedge.searching.words import SearchText
 from claraedge.store.database import Database
 from claraedge.store.migrations import migrate
@@ -72,7 +71,11 @@ class Rooms:
     ) -> Any:
         more: Any = {
             "overlay": self.overlay,
-            "unrecorded": [items.Unrecorded.of(item) for item in self.unrecorded],
+            "unrecorded": items.Unrecorded(
+                lying=self.unrecorded,
+                states=[item.state for item in self.unrecorded],
+                item=lambda item: item,
+            ),
         }
         found = (
             []
@@ -254,6 +257,9 @@ async def test_what_cannot_be_is_refused(rooms: Rooms) -> None:
         ({"kinds": [0]}, "0 is no kind of a hit"),
         ({"stages": [9]}, "9 is no stage of jobs; use 1 to 8"),
         ({"states": [0]}, "0 is no state of items; use 1 to 8"),
+        ({"ids": ["1"]}, "'1' is not an id"),
+        ({"ids": [number(1), "%"]}, "'%' is not an id"),
+        ({"ids": [number(1)] * 501}, "500 ids at most, and not 501"),
         ({"page_token": "x"}, "names no page of a search; begin again"),
         ({"page_token": "b2xkZXIgbmFuIDA"}, "names no page"),  # older nan 0
         ({"page_token": "b2xkZXIgMQ"}, "names no page"),  # older 1
@@ -334,6 +340,48 @@ async def test_only_items_that_can_be_tried_again(rooms: Rooms, writer: sqlite3.
     ]  # fmt: skip
     only = await rooms.ask(retryable=True, states=[appliance_pb2.ITEM_STATE_FAILED])
     assert ids(only) == [2]
+
+
+async def test_ids_select_what_has_them_and_combine_with_all_else(
+    rooms: Rooms, writer: sqlite3.Connection
+) -> None:
+    add_job(writer, 1, name="scan")
+    add_job(writer, 2, name=f"again {number(1)}", metadata={"of": number(1)})
+    add_job(writer, 3, pipeline="lung", stage=JobStage.FAILED)
+    add_item(writer, 4, name=b"scan.dcm", job=1)
+    add_item(writer, 5, state=ItemState.PARKED)
+    rooms.unrecorded = (an_item(6, ItemState.SEEN), an_item(7, ItemState.IGNORED))
+
+    async def found(*some: int, **fields: Any) -> list[int]:
+        return ids(await rooms.ask(ids=[number(id_) for id_ in some], **fields))
+
+    assert await found(1) == [1]
+    assert await found(7, 4, 1, 6, 6, 99) == [7, 6, 4, 1]
+    assert await found(99) == []
+    assert await found(1, 4, kinds=[wire.HIT_KIND_ITEM]) == [4]
+    assert await found(1, 3, 4, stages=[wire.JOB_STAGE_FAILED]) == [3]
+    assert await found(4, 5, 6, states=[appliance_pb2.ITEM_STATE_PARKED]) == [5]
+    assert await found(4, 5, 6, retryable=True) == [5]
+    assert await found(1, 3, 4, 6, pipeline="lung") == [3]
+    assert await found(1, 3, 4, 6, pipeline="liver") == [6, 4, 1]
+    assert await found(1, 2, 4, 6, text="scan") == [4, 1]
+    dashed = "00000000-0000-0000-0000-000000000001"
+    assert ids(await rooms.ask(ids=[dashed, number(2).upper()])) == [2, 1]
+    # The pages of a selection, in both directions.
+    wanted = {"ids": [number(id_) for id_ in (1, 3, 4, 6)], "limit": 1}
+    seen, tokens = [], [""]
+    while tokens[-1] or len(tokens) == 1:
+        page = await rooms.ask(page_token=tokens[-1], **wanted)
+        seen += ids(page)
+        tokens.append(page.next_page)
+    assert seen == [6, 4, 3, 1]
+    back = await rooms.ask(page_token=page.previous_page, **wanted)
+    assert ids(back) == [3]
+    assert ids(await rooms.ask(page_token=back.previous_page, **wanted)) == [4]
+    many = await rooms.ask(ids=[number(id_) for id_ in range(500)])
+    assert ids(many) == [7, 6, 5, 4, 3, 2, 1]
+    counts = {one.stage: one.count for one in (await rooms.ask(ids=[number(99)])).stages}
+    assert counts[wire.JOB_STAGE_COMPLETED] == 2
 
 
 async def test_a_pipeline_is_selected_by_its_id_or_its_name(
@@ -460,17 +508,15 @@ async def test_of_many_entries_only_those_that_are_shown_are_made(
 ) -> None:
     made = []
 
-    def make(id_: int) -> Item:
-        made.append(id_)
-        return an_item(id_, ItemState.SEEN, name=f"entry-{id_}")
+    def make(lying: Item) -> Item:
+        made.append(int(lying.id, 16))
+        return lying
 
-    entries = [
-        items.Unrecorded(
-            key=Key(float(id_), number(id_)), state=ItemState.SEEN, pipeline="liver",
-            name=f"entry-{id_}".encode(), item=partial(make, id_),
-        )
-        for id_ in range(MANY)
-    ]  # fmt: skip
+    entries = items.Unrecorded(
+        lying=[an_item(id_, ItemState.SEEN, name=f"entry-{id_}") for id_ in range(MANY)],
+        states=[ItemState.SEEN] * MANY,
+        item=make,
+    )
     for text, expected in (
         ("", [*range(MANY - 1, MANY - 4, -1)]),
         ("ENTRY-77", [7799, 7798, 7797]),

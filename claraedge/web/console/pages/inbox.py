@@ -106,8 +106,8 @@ class InboxPages:
             appliance_pb2.GetItemRequest(id=visit.request.parameters["item"]),
             appliance_pb2.Item,
         )
-        found = await find(visit, text=item.id, kinds=[search_pb2.HIT_KIND_ITEM])
-        hit = next((one for one in found.hits if one.id == item.id), search_pb2.Hit())
+        found = await find(visit, ids=[item.id], kinds=[search_pb2.HIT_KIND_ITEM])
+        hit = next(iter(found.hits), search_pb2.Hit())
         kind, text = state_of(item.state)
         members, room = [], _MEMBERS
         for member in item.members:
@@ -167,9 +167,9 @@ async def _goes_on(visit: Visit, id_: str) -> bool:
         )
         if item.state in (*_STATES["working"], *_STATES["delivered"]):
             return True
-        found = await find(visit, text=item.id, kinds=[search_pb2.HIT_KIND_ITEM])
+        found = await find(visit, ids=[item.id], kinds=[search_pb2.HIT_KIND_ITEM])
     except HttpError:
         return False
     is_kept = item.state == appliance_pb2.ITEM_STATE_FAILED and bool(item.result_path)
-    was_put_back = any(hit.id == item.id and not hit.retryable for hit in found.hits)
+    was_put_back = any(not hit.retryable for hit in found.hits)
     return is_kept and not item.HasField("removed") and was_put_back

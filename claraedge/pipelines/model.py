@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import graphlib
 from collections.abc import Iterable, Mapping
+from functools import lru_cache
 
 import msgspec
 
@@ -259,6 +260,8 @@ class DefinitionFile(DefinitionPart, frozen=True, kw_only=True):
 
 
 #: Created with the module: two threads must not be the first to decode a type at the same time.
+#: The longest snapshot that is kept, in characters: that of some 2,000 operators.
+_KEPT = 1 << 20
 _DECODER = msgspec.json.Decoder(Pipeline)
 
 
@@ -269,6 +272,12 @@ def encode(pipeline: Pipeline) -> str:
 
 def decode(snapshot: str) -> Pipeline:
     """Returns the pipeline of a snapshot that `encode` wrote."""
+    return (_kept if len(snapshot) <= _KEPT else _DECODER.decode)(snapshot)
+
+
+@lru_cache(maxsize=2)
+def _kept(snapshot: str) -> Pipeline:
+    """Decodes a snapshot; keeps it, since calls about the same job follow one another."""
     return _DECODER.decode(snapshot)
 
 

@@ -7,7 +7,7 @@ import contextlib
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
-from typing import TypeAlias, TypeVar
+from typing import TypeAlias, TypeVar, overload
 from urllib.parse import parse_qsl, urlencode
 
 from google.protobuf.message import Message
@@ -28,6 +28,10 @@ from claraedge.web.rpc.upstream import Upstream
 from claraedge.wire.claraedge.v1 import events_pb2
 
 M = TypeVar("M", bound=Message)
+A = TypeVar("A")
+B = TypeVar("B")
+C = TypeVar("C")
+D = TypeVar("D")
 
 LANGUAGE = "claraedge-language"
 #: Bytes of a form.
@@ -144,6 +148,29 @@ class Visit:
     async def ask(self, name: str, request: Message, kind: type[M]) -> M:
         """Does the same as `Daemon.ask`."""
         return await self.daemon.ask(name, request, kind)
+
+    @overload
+    async def at_once(self, a: Awaitable[A], b: Awaitable[B], /) -> tuple[A, B]: ...
+    @overload
+    async def at_once(
+        self, a: Awaitable[A], b: Awaitable[B], c: Awaitable[C], /
+    ) -> tuple[A, B, C]: ...
+    @overload
+    async def at_once(
+        self, a: Awaitable[A], b: Awaitable[B], c: Awaitable[C], d: Awaitable[D], /
+    ) -> tuple[A, B, C, D]: ...
+    @overload
+    async def at_once(self, *asked: Awaitable[A]) -> tuple[A, ...]: ...
+    async def at_once(self, *asked: Awaitable[object]) -> tuple[object, ...]:
+        """Returns the answers of calls that run at the same time; where one fails, the others are
+        cancelled, and its error is raised.
+        """
+        tasks = [asyncio.ensure_future(one) for one in asked]
+        try:
+            return tuple(await asyncio.gather(*tasks))
+        finally:
+            for task in tasks:
+                task.cancel()
 
     async def some(self, name: str, request: Message, kind: type[M], most: int) -> list[M]:
         """Does the same as `Daemon.some`."""

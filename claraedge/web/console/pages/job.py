@@ -9,13 +9,14 @@ from datetime import UTC, datetime
 from markupsafe import Markup
 
 from claraedge.web.console.graph import Node, drawn
+from claraedge.web.console.hits import find
 from claraedge.web.console.rendering import between, moment, urlpath
 from claraedge.web.console.visit import Pages, Visit
 from claraedge.web.console.words import Words, words
 from claraedge.web.http.failures import HttpError
 from claraedge.web.http.router import Route
 from claraedge.wire.claraedge.v1 import appliance_pb2, search_pb2
-from claraedge.wire.nvidia.clara.platform import common_pb2, jobs_pb2, pipelines_pb2
+from claraedge.wire.nvidia.clara.platform import common_pb2, jobs_pb2
 
 #: The kind of a state, and the key of its text, of each status of an operator.
 _STATUSES = {
@@ -25,13 +26,15 @@ _STATUSES = {
     jobs_pb2.JOB_OPERATOR_STATUS_FAULTED: ("bad", "faulted"),
 }
 _NOT_RUN = ("stop", "not_run")
+#: Which kinds a page shows before others.
+_ORDER = {"bad": 0, "run": 1}
 _PRIORITIES = {1: "lower", 2: "normal", 3: "higher", 4: "immediate"}
 #: The length of the course of a job, in units of its picture.
 _COURSE = 1000
 #: Operators that are listed, and drawn.
 _LISTED, _DRAWN = 200, 100
-#: Jobs that a search for an id may find besides the one that has it.
-_NAMESAKES = 500
+#: Reasons to wait on the page.
+_WAITS = 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,22 +77,17 @@ class JobPages:
             jobs_pb2.JobsStatusRequest(job_id=common_pb2.Identifier(value=id_)),
             jobs_pb2.JobsStatusResponse,
         )
-        waits = await visit.ask(
-            "claraedge.v1.Queue/Explain",
-            appliance_pb2.ExplainRequest(job_id=id_),
-            appliance_pb2.ExplainResponse,
-        )
-        found = await visit.ask(
-            "claraedge.v1.Search/Find",
-            search_pb2.FindRequest(
-                text=job.job_id.value, kinds=[search_pb2.HIT_KIND_JOB], limit=_NAMESAKES
+        waits, found = await visit.at_once(
+            visit.ask(
+                "claraedge.v1.Queue/Explain",
+                appliance_pb2.ExplainRequest(job_id=id_),
+                appliance_pb2.ExplainResponse,
             ),
-            search_pb2.FindResponse,
+            find(visit, ids=[job.job_id.value], kinds=[search_pb2.HIT_KIND_JOB]),
         )
-        # The names and metadata of other jobs may hold its id as well.
-        own = [hit for hit in found.hits if hit.id == job.job_id.value]
         operators = _operators(job)
-        listed = _most_wanted(operators)
+        # What waits for other operators is of less interest.
+        reasons = sorted((wait for wait in waits.waits if wait.text), key=_is_next)
         await visit.show(
             "job.html",
             job=job,
@@ -97,10 +95,13 @@ class JobPages:
             hit=own[0] if own else search_pb2.Hit(),
             operators=listed,
             left_out=len(operators) - len(listed),
+            hit=next(iter(found.hits), search_pb2.Hit()),
+            operators=operators,
+            left_out=len(job.operator_details) - len(operators),
             graph=_graph(job, operators, words(visit.language)),
-            pipeline=await _pipeline_name(visit, job.pipeline_id),
             priority=_PRIORITIES.get(job.priority, "normal"),
-            waits=[wait for wait in waits.waits if wait.text],
+            waits=reasons[:_WAITS],
+            more_waits=max(0, len(reasons) - _WAITS),
         )
 
     async def _start(self, visit: Visit) -> None:
@@ -134,30 +135,24 @@ class JobPages:
         await visit.go(f"/ui/jobs/{urlpath(id_)}", said)
 
 
-async def _pipeline_name(visit: Visit, id_: common_pb2.Identifier) -> str:
-    """Returns the name of a pipeline; empty if it was removed."""
-    try:
-        found = await visit.ask(
-            "nvidia.clara.platform.Pipelines/Details",
-            pipelines_pb2.PipelinesDetailsRequest(pipeline_id=id_),
-            pipelines_pb2.PipelinesDetailsResponse,
-        )
-    except HttpError as error:
-        if error.status == 404:
-            return ""
-        raise
-    return found.name
+def _is_next(wait: appliance_pb2.Wait) -> bool:
+    """Whether it is the turn of other operators first."""
+    return bool(wait.upstream)
 
 
 def _operators(job: jobs_pb2.JobsStatusResponse) -> list[_Operator]:
+    """Returns as many operators as a page has room for, in their order: those that failed or run
+    before others.
+    """
     ended = job.state == jobs_pb2.JOB_STATE_STOPPED
     first = moment(job.started)
     last = moment(job.stopped) or datetime.now(UTC)
+    details = job.operator_details
+    states = [_state(one, ended) for one in details]
+    wanted = sorted(range(len(details)), key=lambda at: _ORDER.get(states[at][0], len(_ORDER)))
     found = []
-    for one in job.operator_details:
-        kind, text = _STATUSES.get(one.status, _NOT_RUN)
-        if ended and kind in ("wait", "run"):
-            kind, text = _NOT_RUN
+    for at in sorted(wanted[:_LISTED]):
+        one, (kind, text) = details[at], states[at]
         started = one.started if one.HasField("started") else None
         stopped = one.stopped if one.HasField("stopped") else None
         if stopped is None and ended:
@@ -176,15 +171,10 @@ def _operators(job: jobs_pb2.JobsStatusResponse) -> list[_Operator]:
     return found
 
 
-def _most_wanted(operators: Sequence[_Operator]) -> list[_Operator]:
-    """Returns as many operators as a page has room for, in their order: those that failed or run
-    before others.
-    """
-    if len(operators) <= _LISTED:
-        return list(operators)
-    by_kind = sorted(operators, key=lambda one: (one.kind != "bad", one.kind != "run"))
-    names = {one.name for one in by_kind[:_LISTED]}
-    return [one for one in operators if one.name in names]
+def _state(one: jobs_pb2.JobsStatusResponse.JobOperatorDetails, ended: bool) -> tuple[str, str]:
+    """Returns the kind of an operator's state, and the key of its text."""
+    kind, text = _STATUSES.get(one.status, _NOT_RUN)
+    return _NOT_RUN if ended and kind in ("wait", "run") else (kind, text)
 
 
 def _bar(first: datetime, last: datetime, start: datetime, stop: datetime | None) -> _Bar:

@@ -60,21 +60,23 @@ class OverviewPages:
         yield self._pages.post("/ui/again", self._try_again)
 
     async def _show(self, visit: Visit) -> None:
-        status = await visit.ask(
-            "claraedge.v1.Appliance/Status",
-            appliance_pb2.StatusRequest(),
-            appliance_pb2.StatusResponse,
-        )
-        found = await visit.ask(
-            "claraedge.v1.Search/Find",
-            # With all stages of jobs no items are searched, but they are counted.
-            search_pb2.FindRequest(stages=_STAGES, limit=_LAST),
-            search_pb2.FindResponse,
-        )
-        usage = await visit.ask(
-            "claraedge.v1.Appliance/Usage",
-            appliance_pb2.UsageRequest(),
-            appliance_pb2.UsageResponse,
+        status, found, usage = await visit.at_once(
+            visit.ask(
+                "claraedge.v1.Appliance/Status",
+                appliance_pb2.StatusRequest(),
+                appliance_pb2.StatusResponse,
+            ),
+            visit.ask(
+                "claraedge.v1.Search/Find",
+                # With all stages of jobs no items are searched, but they are counted.
+                search_pb2.FindRequest(stages=_STAGES, limit=_LAST),
+                search_pb2.FindResponse,
+            ),
+            visit.ask(
+                "claraedge.v1.Appliance/Usage",
+                appliance_pb2.UsageRequest(),
+                appliance_pb2.UsageResponse,
+            ),
         )
         await visit.show(
             "overview.html",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 from html import unescape
 from typing import Any
@@ -11,10 +12,12 @@ import pytest
 
 from claraedge.errors import StorageFullError, TooManyCallsError
 from claraedge.jobs.jobs import Jobs
+from claraedge.errors import TooManyCallsError
+from claraedge.runner.protocol import ContainerSpec
 from claraedge.web.console import visit as module
 from claraedge.web.console.pages import overview
 from claraedge.web.console.rendering import POLICY
-from claraedge.web.http.failures import refused
+from claraedge.web.http.failures import HttpError, invalid, refused
 from claraedge.wire.nvidia.clara.platform import jobs_pb2
 from tests.rig.pipelines import chain
 from tests.unit.web.conftest import Answer, Client, Daemon
@@ -137,6 +140,54 @@ async def test_a_job_that_cannot_be_cancelled_keeps_the_reason_that_was_entered(
     assert f'data-here="/ui/jobs/{job}"' in text
     assert '<section id="actions">' in text, "a change of the job does not replace it"
     assert (await send(http, f"/ui/jobs/{'0' * 32}/cancel", "reason=x")).status == 404
+async def test_of_many_operators_those_that_run_are_shown_and_some_waits(
+    daemon: Daemon, http: Client
+) -> None:
+    async def wait(_: ContainerSpec) -> int:
+        await asyncio.Event().wait()
+        return 0
+
+    daemon.runner.add_image("wait:1", wait)
+    names = [f"step-{number:03}" for number in range(300)]
+    pipeline = await daemon.register(chain(*names, image="wait"))
+    job = (await daemon.create(pipeline)).job_id.value
+    await daemon.start(job)
+    await daemon.until_runs(names[0])
+    text = await page(http, f"/ui/jobs/{job}")
+    assert 'class="state run"' in text.partition('id="operators"')[2]
+    assert len(text.encode()) < 200_000
+    assert text.count(f'href="/ui/jobs/{job}/logs/step-') == 200
+    assert "100 more operators have ended or wait." in text
+    waits = text.partition('class="waits"')[2].partition("</ul>")[0]
+    assert waits.count("<li>") == 20
+    assert "step-001" in waits
+    assert "279 more operators wait for others." in text
+    assert f'<a href="/ui/pipelines/{pipeline}"><bdi class="name">chain</bdi></a>' in text
+
+
+async def test_calls_at_once_end_with_the_first_failure() -> None:
+    visit = object.__new__(module.Visit)
+    ended = []
+
+    async def answer(value: str) -> str:
+        return value
+
+    async def for_ever() -> str:
+        try:
+            await asyncio.Event().wait()
+        finally:
+            ended.append("cancelled")
+        return ""
+
+    async def refuse() -> str:
+        await asyncio.sleep(0)
+        raise invalid("no")
+
+    assert await visit.at_once(answer("a"), answer("b")) == ("a", "b")
+    with pytest.raises(HttpError):
+        await visit.at_once(for_ever(), refuse())
+    await asyncio.sleep(0)
+    assert ended == ["cancelled"]
 
 
 async def test_the_page_of_a_job_is_about_no_other_job_that_names_it(

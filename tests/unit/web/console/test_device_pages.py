@@ -7,6 +7,7 @@ import re
 import pytest
 from google.protobuf.timestamp_pb2 import Timestamp
 
+from claraedge.web.console.pages.device import images
 from claraedge.web.console.pages.device.usage import chart_of
 from claraedge.web.console.rendering import POLICY
 from claraedge.wire.claraedge.v1 import appliance_pb2
@@ -89,7 +90,9 @@ async def test_an_image_shows_who_uses_it_and_is_removed(daemon: Daemon, http: C
     text = await page(http, f"/ui/images/{copy}")
     assert '<bdi class="name">chain</bdi>' in text
     assert f'href="/ui/packages/{package}"' in text
-    assert "none of the first" in await page(http, f"/ui/images/{fail}")
+    text = await page(http, f"/ui/images/{fail}")
+    assert "No package and no pipeline names it." in text
+    assert "were searched" not in text
     answer = await send(http, f"/ui/images/{fail}/remove")
     assert (answer.status, answer.headers["location"]) == (303, "/ui/images?said=image_removed")
     text = await page(http, "/ui/images?said=image_removed")
@@ -97,6 +100,27 @@ async def test_an_image_shows_who_uses_it_and_is_removed(daemon: Daemon, http: C
     assert "fail:1" not in text
     assert (await http.ask("GET", f"/ui/images/{fail}")).status == 404
     assert (await send(http, f"/ui/images/{fail}/remove")).status == 404
+
+
+async def test_the_search_for_users_of_an_image_ends_in_time_and_says_so(
+    daemon: Daemon, http: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for _ in range(5):
+        await daemon.register(chain("one"))
+    listed = await page(http, "/ui/images")
+    ids = dict(re.findall(r'/ui/images/(\w+)"><bdi class="name">([^<]+)<', listed))
+    (copy,) = [id_ for id_, name in ids.items() if name.endswith("copy:1")]
+    users = '<bdi class="name">chain</bdi>'
+    assert (await page(http, f"/ui/images/{copy}")).count(users) == 5
+    monkeypatch.setattr(images, "_PIPELINES", 3)
+    text = await page(http, f"/ui/images/{copy}")
+    assert text.count(users) == 3
+    assert "Only the first 3 pipelines were searched." in text
+    monkeypatch.setattr(images, "_AT_ONCE", 2)
+    monkeypatch.setattr(images, "_SECONDS", 0.0)
+    text = await page(http, f"/ui/images/{copy}")
+    assert text.count(users) == 2
+    assert "Only the first 2 pipelines were searched." in text
 
 
 async def test_a_package_is_deployed_undeployed_and_deleted(daemon: Daemon, http: Client) -> None:

@@ -61,15 +61,19 @@ class DeploymentPages:
         )
 
     async def _show(self, visit: Visit) -> None:
-        found = await visit.ask(
-            "claraedge.v1.Deployments/Get",
-            deployments_pb2.GetDeploymentRequest(deployment=visit.request.parameters["deployment"]),
-            deployments_pb2.Deployment,
-        )
-        routes = await visit.ask(
-            "claraedge.v1.Routes/List",
-            routes_pb2.ListRoutesRequest(),
-            routes_pb2.ListRoutesResponse,
+        found, routes = await visit.at_once(
+            visit.ask(
+                "claraedge.v1.Deployments/Get",
+                deployments_pb2.GetDeploymentRequest(
+                    deployment=visit.request.parameters["deployment"]
+                ),
+                deployments_pb2.Deployment,
+            ),
+            visit.ask(
+                "claraedge.v1.Routes/List",
+                routes_pb2.ListRoutesRequest(),
+                routes_pb2.ListRoutesResponse,
+            ),
         )
         await visit.show(
             "deployment.html",

@@ -28,25 +28,27 @@ class DevicePages:
         yield self._pages.get("/ui/device", self._show)
 
     async def _show(self, visit: Visit) -> None:
-        status = await visit.ask(
-            "claraedge.v1.Appliance/Status",
-            appliance_pb2.StatusRequest(),
-            appliance_pb2.StatusResponse,
-        )
-        usage = await visit.ask(
-            "claraedge.v1.Appliance/Usage",
-            appliance_pb2.UsageRequest(),
-            appliance_pb2.UsageResponse,
-        )
-        found = await visit.ask(
-            "claraedge.v1.Appliance/Settings",
-            appliance_pb2.SettingsRequest(),
-            appliance_pb2.SettingsResponse,
-        )
-        device = await visit.ask(
-            "claraedge.v1.Devices/Get",
-            deployments_pb2.GetDeviceRequest(),
-            deployments_pb2.Device,
+        status, usage, found, device = await visit.at_once(
+            visit.ask(
+                "claraedge.v1.Appliance/Status",
+                appliance_pb2.StatusRequest(),
+                appliance_pb2.StatusResponse,
+            ),
+            visit.ask(
+                "claraedge.v1.Appliance/Usage",
+                appliance_pb2.UsageRequest(),
+                appliance_pb2.UsageResponse,
+            ),
+            visit.ask(
+                "claraedge.v1.Appliance/Settings",
+                appliance_pb2.SettingsRequest(),
+                appliance_pb2.SettingsResponse,
+            ),
+            visit.ask(
+                "claraedge.v1.Devices/Get",
+                deployments_pb2.GetDeviceRequest(),
+                deployments_pb2.Device,
+            ),
         )
         shows_all = visit.query.get("settings") == "all"
         await visit.show(

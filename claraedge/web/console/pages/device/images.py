@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
@@ -17,8 +18,10 @@ from claraedge.web.http.router import Route
 from claraedge.wire.claraedge.v1 import appliance_pb2, packages_pb2
 from claraedge.wire.nvidia.clara.platform import pipelines_pb2
 
-#: Pipelines whose definitions are searched for the name of an image.
-_PIPELINES = 200
+#: Pipelines whose definitions are searched for the name of an image: in all, and at once. After
+#: some seconds, no further ones are.
+_PIPELINES, _AT_ONCE = 200, 4
+_SECONDS = 2.0
 _FILES = 50
 
 
@@ -65,8 +68,16 @@ class ImagePages:
                 )
             )
         names = list(image.names)
-        users = [*await _pipelines(visit, names), *await _packages(visit, names)]
-        await visit.show("image.html", image=image, users=users, most=_PIPELINES)
+        packages, (pipelines, searched, is_whole) = await visit.at_once(
+            _packages(visit, names), _pipelines(visit, names)
+        )
+        await visit.show(
+            "image.html",
+            image=image,
+            users=[*pipelines, *packages],
+            searched=searched,
+            is_whole=is_whole,
+        )
 
     async def _remove(self, visit: Visit) -> None:
         reference = visit.field("name") or visit.request.parameters["image"]
@@ -86,40 +97,57 @@ async def _all(visit: Visit) -> appliance_pb2.ListImagesResponse:
     )
 
 
-async def _pipelines(visit: Visit, names: Sequence[str]) -> list[_User]:
-    """Returns the pipelines that name an image; only the first ones are searched."""
+async def _pipelines(visit: Visit, names: Sequence[str]) -> tuple[list[_User], int, bool]:
+    """Returns the pipelines that name an image, how many were searched, and whether all were."""
     listed = await first_of(
         visit,
         "nvidia.clara.platform.Pipelines/List",
         pipelines_pb2.PipelinesListRequest(),
         pipelines_pb2.PipelinesListResponse,
-        _PIPELINES,
+        _PIPELINES + 1,
     )
-    found = []
-    for one in listed:
-        if not one.HasField("details"):
-            continue
-        id_ = one.details.pipeline_id
-        try:
-            parts = await first_of(
-                visit,
-                "nvidia.clara.platform.Pipelines/Details",
-                pipelines_pb2.PipelinesDetailsRequest(pipeline_id=id_),
-                pipelines_pb2.PipelinesDetailsResponse,
-                _FILES,
-            )
-        except HttpError as error:
-            if error.status == 404:  # removed meanwhile
-                continue
-            raise
-        files = [
-            DefinitionFile(path=part.definition.path, content=part.definition.content)
-            for part in parts
-            if part.HasField("definition")
-        ]
-        if any(_is_named(names, image) for image in await in_thread(_images_of, files)):
-            found.append(_User(f"/ui/pipelines/{urlpath(id_.value)}", one.details.name))
-    return found
+    known = [one.details for one in listed if one.HasField("details")]
+    searched = known[:_PIPELINES]
+    loop = asyncio.get_running_loop()
+    until = loop.time() + _SECONDS
+    found: list[_User] = []
+    for start in range(0, len(searched), _AT_ONCE):
+        if start and loop.time() >= until:
+            return found, start, False
+        some = searched[start : start + _AT_ONCE]
+        are_users = await visit.at_once(*(_names_one(visit, one, names) for one in some))
+        found += (
+            _User(f"/ui/pipelines/{urlpath(one.pipeline_id.value)}", one.name)
+            for one, is_user in zip(some, are_users, strict=True)
+            if is_user
+        )
+    return found, len(searched), len(searched) == len(known)
+
+
+async def _names_one(
+    visit: Visit,
+    pipeline: pipelines_pb2.PipelinesListResponse.PipelineDetails,
+    names: Sequence[str],
+) -> bool:
+    """Whether a pipeline names one of the images."""
+    try:
+        parts = await first_of(
+            visit,
+            "nvidia.clara.platform.Pipelines/Details",
+            pipelines_pb2.PipelinesDetailsRequest(pipeline_id=pipeline.pipeline_id),
+            pipelines_pb2.PipelinesDetailsResponse,
+            _FILES,
+        )
+    except HttpError as error:
+        if error.status == 404:  # removed meanwhile
+            return False
+        raise
+    files = [
+        DefinitionFile(path=part.definition.path, content=part.definition.content)
+        for part in parts
+        if part.HasField("definition")
+    ]
+    return any(_is_named(names, image) for image in await in_thread(_images_of, files))
 
 
 def _images_of(files: Sequence[DefinitionFile]) -> set[str]:

@@ -32,19 +32,21 @@ class ModelPages:
         yield self._pages.post("/ui/models/{model}/delete", self._delete)
 
     async def _list(self, visit: Visit) -> None:
-        answers = await first_of(
-            visit,
-            "nvidia.clara.platform.Models/ListModels",
-            models_pb2.ModelsListModelsRequest(),
-            models_pb2.ModelsListModelsResponse,
-            _ANSWERS,
-        )
-        sets = await first_of(
-            visit,
-            "nvidia.clara.platform.Models/ListCatalogs",
-            models_pb2.ModelsListCatalogsRequest(),
-            models_pb2.ModelsListCatalogsResponse,
-            _ANSWERS,
+        answers, sets = await visit.at_once(
+            first_of(
+                visit,
+                "nvidia.clara.platform.Models/ListModels",
+                models_pb2.ModelsListModelsRequest(),
+                models_pb2.ModelsListModelsResponse,
+                _ANSWERS,
+            ),
+            first_of(
+                visit,
+                "nvidia.clara.platform.Models/ListCatalogs",
+                models_pb2.ModelsListCatalogsRequest(),
+                models_pb2.ModelsListCatalogsResponse,
+                _ANSWERS,
+            ),
         )
         catalogs = defaultdict[str, list[str]](list)
         for answer in sets:

@@ -26,7 +26,7 @@ from claraedge.errors import (
 )
 from claraedge.ids import NewId
 from claraedge.pipelines.checks.device import Device
-from claraedge.pipelines.checks.load import Loaded, load
+from claraedge.pipelines.checks.load import Loaded, load, load_files
 from claraedge.pipelines.model import DefinitionFile, Pipeline, merge_parts
 from claraedge.store.database import Database, Row, Transaction
 from claraedge.store.failures import reported_as
@@ -258,7 +258,7 @@ def _checked(definition: Sequence[DefinitionFile], device: Device | None = None)
                 f"the path of a file, {file.path[:40]!r}..., is longer than {MAX_PATH_BYTES} bytes;"
                 " use a shorter one"
             )
-    return load(definition, device=device)
+    return load_files(definition) if device is None else load(definition, device=device)
 
 
 def resolve(

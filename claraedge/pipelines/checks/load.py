@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from types import MappingProxyType
 
 from claraedge.pipelines.checks.device import Device
@@ -22,6 +23,8 @@ from claraedge.pipelines.syntax.problems import At, Problem, Report, shown
 
 _NO_ARGUMENTS: Mapping[str, str] = MappingProxyType({})
 _ORCHESTRATORS = ("Clara", "Argo")
+#: The longest definition that stays loaded, in characters: that of some 2,000 operators.
+_KEPT = 1 << 18
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,6 +43,19 @@ class Loaded:
     @property
     def warnings(self) -> tuple[Problem, ...]:
         return tuple(p for p in self.problems if p.severity == "warning")
+
+
+def load_files(files: Sequence[DefinitionFile]) -> Loaded:
+    """Does the same as `load` for the files alone; the last small definitions stay loaded, since
+    pages and calls about one pipeline follow each other.
+    """
+    small = sum(len(file.content) for file in files) <= _KEPT
+    return (_load_files if small else load)(tuple(files))
+
+
+@lru_cache(maxsize=4)
+def _load_files(files: tuple[DefinitionFile, ...]) -> Loaded:
+    return load(files)
 
 
 def load(

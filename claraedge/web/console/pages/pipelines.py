@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from markupsafe import Markup, escape
 
 from claraedge.blocking import in_thread
-from claraedge.pipelines.checks.load import Loaded, load
+from claraedge.pipelines.checks.load import Loaded, load_files
 from claraedge.pipelines.export.drawing import edges
 from claraedge.pipelines.model import DefinitionFile, Pipeline
 from claraedge.pipelines.syntax.problems import Problem
@@ -80,7 +80,7 @@ class PipelinePages:
 
     async def _show(self, visit: Visit) -> None:
         pipeline = await registered(visit)
-        loaded = await in_thread(load, pipeline.files)
+        loaded = await in_thread(load_files, pipeline.files)
         operators = loaded.pipeline.operators if loaded.pipeline else ()
         files = [one for one in await _files(visit) if one.pipeline_id == pipeline.id]
         await visit.show(

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from claraedge.blocking import in_thread
 from claraedge.errors import ImageNotFoundError
-from claraedge.pipelines.checks.load import load
+from claraedge.pipelines.checks.load import load_files
 from claraedge.pipelines.model import DefinitionFile, merge_parts
 from claraedge.web.console.pages.device.lists import ROWS, first_of, start_of
 from claraedge.web.console.rendering import urlpath
@@ -152,7 +152,7 @@ async def _names_one(
 
 def _images_of(files: Sequence[DefinitionFile]) -> set[str]:
     """Returns the images that a definition names. Blocks."""
-    pipeline = load(merge_parts(files)).pipeline
+    pipeline = load_files(merge_parts(files)).pipeline
     if pipeline is None:
         return set()
     services = (one for operator in pipeline.operators for one in operator.services)

@@ -63,6 +63,7 @@ class Applications:
         PipelineLoadError where a manifest is wrong, or asks for more than the device has.
         """
         ids: dict[str, str] = {}
+        completed: dict[str, Operator] = {}
         for operator in filter(may_be_application, pipeline.operators):
             reference = operator.container.reference
             try:
@@ -77,8 +78,8 @@ class Applications:
                 continue
             except (RunnerUnavailableError, StorageFullError):
                 break  # the others would fail as well, each perhaps after a long wait
-            pipeline = pipeline.with_operator(filled)
-        return pipeline
+            completed[operator.name] = filled
+        return pipeline.with_operators(completed)
 
     async def of_image(self, operator: Operator, image: str) -> Operator:
         """Returns the operator completed with the manifest of an image, given by its id.

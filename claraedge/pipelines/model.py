@@ -209,8 +209,12 @@ class Pipeline(DefinitionPart, frozen=True, kw_only=True):
 
     def with_operator(self, operator: Operator) -> Pipeline:
         """Returns the same pipeline with this operator in place of the one with its name."""
-        operators = tuple(operator if o.name == operator.name else o for o in self.operators)
-        return msgspec.structs.replace(self, operators=operators)
+        return self.with_operators({operator.name: operator})
+
+    def with_operators(self, operators: Mapping[str, Operator]) -> Pipeline:
+        """Returns the same pipeline with these operators, by name, in place of its own."""
+        changed = tuple(operators.get(o.name, o) for o in self.operators)
+        return msgspec.structs.replace(self, operators=changed)
 
     def owned(self, pipeline: str) -> Pipeline:
         """Returns the pipeline as the registered one with this id, which owns its services with

@@ -220,8 +220,8 @@ def test_people_do_their_tasks(
     found = watched(
         site,
         {
-            "address": site.url, "token": site.token, "mode": mode, "who": who, "language": language,
-            "scheme": scheme, "width": int(width), "keys": keys, "uid": uid,
+            "address": site.url, "token": site.token, "mode": mode, "who": who,
+            "language": language, "scheme": scheme, "width": int(width), "keys": keys, "uid": uid,
             "texts": str(TEXTS / f"{language}.toml"), "pictures": SCREENSHOTS or str(tmp_path),
             "study": str(study(tmp_path / "study", uid)), "name": str(name),
             "archive": str(archives.archive(f"{tools(who)}:1")),

@@ -10,7 +10,7 @@ from urllib.parse import quote
 
 import jinja2
 from google.protobuf.timestamp_pb2 import Timestamp
-from markupsafe import Markup
+from markupsafe import Markup, escape
 
 from claraedge.texts import size
 from claraedge.web.console.assets import address_of
@@ -81,6 +81,15 @@ def urlpath(text: str) -> str:
     return quote(text, safe="/")
 
 
+def commands(text: object) -> Markup:
+    """Returns a text of the daemon; what stands between two backticks is shown as code."""
+    parts = str(text).split("`")
+    if len(parts) % 2 == 0:
+        return escape(str(text))
+    plain, code = Markup("{}"), Markup("<code>{}</code>")
+    return Markup().join((code if n % 2 else plain).format(part) for n, part in enumerate(parts))
+
+
 @cache
 def _environment() -> jinja2.Environment:
     folder = files(__package__).joinpath("templates")
@@ -94,7 +103,7 @@ def _environment() -> jinja2.Environment:
         lstrip_blocks=True,
         auto_reload=False,
     )
-    environment.filters |= {"urlpath": urlpath, "size": size}
+    environment.filters |= {"commands": commands, "size": size, "urlpath": urlpath}
     environment.globals |= {
         "asset": address_of,
         "between": between,

@@ -137,7 +137,7 @@ class Person:
                 self.reach(field)
                 self.page.keyboard.press("Enter")
             else:
-                # Where the field itself is not seen, its label looks like a button.
+                # Where the field itself is not shown, its label is shown as a button.
                 label = self.page.locator(f"label.button[for={field.get_attribute('id')}]")
                 (label if label.count() else field).click()
         chosen = waiting.value

@@ -83,6 +83,7 @@ class OverviewPages:
             chart=chart_of(usage),
             status=status,
             verdict=_verdict(status, found.retryable),
+            retryable=found.retryable,
             warnings=[_warning(text) for text in status.warnings],
             jobs=found.hits,
         )

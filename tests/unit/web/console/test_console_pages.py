@@ -12,7 +12,6 @@ import pytest
 
 from claraedge.errors import StorageFullError, TooManyCallsError
 from claraedge.jobs.jobs import Jobs
-from claraedge.errors import TooManyCallsError
 from claraedge.runner.protocol import ContainerSpec
 from claraedge.web.console import visit as module
 from claraedge.web.console.pages import overview
@@ -140,6 +139,8 @@ async def test_a_job_that_cannot_be_cancelled_keeps_the_reason_that_was_entered(
     assert f'data-here="/ui/jobs/{job}"' in text
     assert '<section id="actions">' in text, "a change of the job does not replace it"
     assert (await send(http, f"/ui/jobs/{'0' * 32}/cancel", "reason=x")).status == 404
+
+
 async def test_of_many_operators_those_that_run_are_shown_and_some_waits(
     daemon: Daemon, http: Client
 ) -> None:

@@ -77,7 +77,7 @@ async def test_a_pipeline_shows_its_graph_and_notes_at_their_lines(
     assert text.count("<li") >= len(ASKING.splitlines())
     marked = re.findall(r'id="line-1-(\d+)" class="marked"', text)
     assert marked == ["3", "9"], "the orchestrator, and the parameter without a value"
-    assert "`Argo` has no effect" in html.unescape(text)
+    assert "<code>Argo</code> has no effect" in html.unescape(text)
     assert "NOTE: none &amp; &lt;b&gt;" in text
     assert f'href="{run_of(pipeline)}"' in text
 

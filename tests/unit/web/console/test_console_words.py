@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from claraedge.web.console import words as module
+from claraedge.web.console.rendering import commands
 from claraedge.web.console.words import LANGUAGES, chosen, texts_of, words
 
 CONSOLE = Path(module.__file__).parent
@@ -93,3 +94,12 @@ def test_the_language_is_that_of_the_viewer(
     cookie: str | None, accepted: str | None, language: str
 ) -> None:
     assert chosen(cookie, accepted) == language
+
+
+def test_commands_in_texts_of_the_daemon_are_shown_as_code() -> None:
+    shown = commands("no <b> (`claraedge list pipelines` shows all); `a` & `<i>`")
+    assert shown == (
+        "no &lt;b&gt; (<code>claraedge list pipelines</code> shows all);"
+        " <code>a</code> &amp; <code>&lt;i&gt;</code>"
+    )
+    assert commands("a ` of its own, <b>") == "a ` of its own, &lt;b&gt;"

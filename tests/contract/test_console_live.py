@@ -233,25 +233,30 @@ async def test_pages_of_a_browser_that_signed_out_lead_to_the_sign_in(
 
 
 async def test_a_file_whose_answer_is_lost_may_be_stored(folder: Path, tmp_path: Path) -> None:
-    archive, large = tmp_path / "model.zip", tmp_path / "large.zip"
+    archive, large, wrong = (tmp_path / name for name in ("model.zip", "large.zip", "wrong.zip"))
+    await asyncio.to_thread(wrong.write_bytes, b"no archive")
     await asyncio.to_thread(archive.write_bytes, model())
     await asyncio.to_thread(large.write_bytes, bytes(32 << 20))
     async with (
         site_in(folder) as site,
         faulty_network(site.http.port) as network,
-        browser_of(site, "en", network.port) as browser,
+        browser_of(site, "de", network.port) as browser,
     ):
         await browser("open", "models", "/ui/models")
         await browser("fill", "models", "#model-name", "m")
         for file, fault, said in (
-            (large, network.refuse, "before all of it was sent, so it was not stored"),
-            (archive, network.lose_answer, "it may be stored"),
+            (large, network.refuse, "bevor alles gesendet war; es wurde also nicht gespeichert"),
+            (archive, network.lose_answer, "Vielleicht ist es gespeichert"),
         ):
             fault(b"POST /v1/models")
             await browser("choose", "models", "#file", str(file))
             await browser("click", "models", "form[data-send] button")
             await browser("shows", "models", "form[data-send] [role=status]", said)
         assert network.has_lost
+        await browser("choose", "models", "#file", str(wrong))
+        await browser("click", "models", "form[data-send] button")
+        await browser("shows", "models", "form[data-send] [role=status][lang=en]", "zip")
+        await browser("choose", "models", "#file", str(archive))
         await browser("open", "again", "/ui/models")
         assert await browser("count", "again", "main tbody tr") == 1
         await browser("click", "models", "form[data-send] button")
@@ -265,22 +270,19 @@ async def test_files_are_sent_once_though_each_answer_is_lost(folder: Path, tmp_
         pipeline = await site.daemon.register(chain("one"))
         inbox = site.daemon.config.inbox_dir / "chain"
         await asyncio.to_thread(inbox.mkdir, parents=True)
+        for request in (
+            b"POST /v1/drops HTTP", b"POST /v1/drops/", b"PATCH /v1/drops/", b":finish HTTP",
+            b"POST /ui/pipelines/", b"POST /v1/payloads/", b"PATCH /v1/payloads/",
+        ):  # fmt: skip
+            network.lose_answer(request)
         async with browser_of(site, "en", network.port) as browser:
-            for page, start, requests in (
-                ("/ui/upload", "POST /v1/drops", (":finish",)),
-                (f"/ui/pipelines/{pipeline}/run", "POST /ui/pipelines", ()),
-            ):
-                for request in (start, "/uploads HTTP", "PATCH /v1/", *requests):
-                    network.lose_answer(request.encode())
+            for page in (drop := "/ui/upload", run := f"/ui/pipelines/{pipeline}/run"):
                 await browser("open", page, page)
                 await browser("choose", page, "#files", str(path))
                 await browser("click", page, "[data-do=start]")
-                if page == "/ui/upload":
-                    await browser("shows", page, ".outcome", "Done, 1 files")
-                else:
-                    await browser("leads_to", page, "/ui/jobs/")
-                assert network.has_lost
-                await browser("close", page)
+            await browser("shows", drop, ".outcome", "Done, 1 files")
+            await browser("leads_to", run, "/ui/jobs/")
+            assert network.has_lost
             await browser("open", "jobs", "/ui/jobs")
             await browser("shows", "jobs", "main", "scan.bin")
             assert await browser("count", "jobs", "main tbody tr") == 2

@@ -8,11 +8,12 @@ for (const form of document.querySelectorAll("form[data-send]")) {
   let request = null;
   let whole = false; // all of it was sent: the device may have stored it, whatever happens to its answer
 
-  const ended = (text) => {
+  const ended = (text, language = document.documentElement.lang) => {
     request = null;
     send.disabled = false;
     stop.hidden = bar.hidden = true;
     state.textContent = text;
+    state.lang = language;
   };
 
   form.hidden = false;
@@ -37,13 +38,15 @@ for (const form of document.querySelectorAll("form[data-send]")) {
       const { status, responseText } = done.target;
       if (status === 200) { request = null; location.assign(form.dataset.back); return; }
       if (status === 401) signIn();
-      let text = whole ? form.dataset.unknown : form.dataset.broken;
-      try { text = JSON.parse(responseText).message || text; } catch { /* it is no answer of the API */ }
-      ended(text);
+      let text = null;
+      try { text = JSON.parse(responseText).message; } catch { /* it is no answer of the API */ }
+      if (text) ended(text, "en");
+      else ended(whole ? form.dataset.unknown : form.dataset.broken);
     });
     request.addEventListener("error", () => ended(whole ? form.dataset.unknown : form.dataset.broken));
     request.addEventListener("abort", () => ended(whole ? form.dataset.unknown : form.dataset.stopped));
     whole = false;
+    state.lang = document.documentElement.lang;
     send.disabled = true;
     stop.hidden = bar.hidden = false;
     bar.value = 0;

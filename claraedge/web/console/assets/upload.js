@@ -43,6 +43,14 @@ function sizeOf(bytes) {
 
 const base64 = (text) => btoa(String.fromCharCode(...new TextEncoder().encode(text)));
 
+// Shows words of the page, and after them what the device says, which is in English.
+function tell(element, own, message = "") {
+  const text = document.createElement("span");
+  text.lang = "en";
+  text.textContent = message;
+  element.replaceChildren(own, " ", text);
+}
+
 const asJson = (value) => ({ headers: { "Content-Type": "application/json" }, body: JSON.stringify(value) });
 
 // --- one file --------------------------------------------------------------------------------------
@@ -54,7 +62,7 @@ class Upload {
     this.state = "waiting"; // sending, done, left, failed
     this.offset = 0;
     this.address = null;
-    this.message = "";
+    this.why = []; // words of the page, and what the device says
     this.row = null;
     this.tried = false; // an attempt to begin had no answer
     this.sending = 0;
@@ -149,6 +157,13 @@ function sending(area) {
   const button = (name) => part(`[data-do="${name}"]`);
   const words = (key, fields = {}) =>
     area.dataset[`t${key[0].toUpperCase()}${key.slice(1)}`].replace(/\{(\w+)\}/g, (_, name) => fields[name]);
+  function whyOf(error) {
+    if (!(error instanceof Refused)) return [words("lost")];
+    if (error.name === "unreadable") return [words("unreadable")];
+    if (error.status === 401) return [words("signed")];
+    return [error.passing ? words("waits") : "", error.message];
+  }
+
   const plain = [...form.querySelectorAll("button:not([type])")];
   let uploads = [];
   let place = null; // the path of the drop or payload
@@ -233,7 +248,7 @@ function sending(area) {
       const before = upload.offset;
       try {
         show(upload);
-        await upload.send(place, signal, () => { upload.message = ""; show(upload); });
+        await upload.send(place, signal, () => { upload.why = []; show(upload); });
         upload.state = "done";
         break;
       } catch (error) {
@@ -241,11 +256,11 @@ function sending(area) {
         if (error instanceof Refused && !error.passing) {
           if (error.name === "upload-offset") { await pause(AGAIN[0], signal); continue; } // HEAD says the right one
           upload.state = error.name === "file-not-taken" ? "left" : "failed";
-          upload.message = error.name === "unreadable" ? words("unreadable") : error.status === 401 ? words("signed") : error.message;
+          upload.why = whyOf(error);
           break;
         }
         if (upload.offset > before) attempt = 0;
-        upload.message = error instanceof Refused ? `${words("waits")} ${error.message}` : words("lost");
+        upload.why = whyOf(error);
         show(upload);
         await pause(AGAIN[Math.min(attempt++, AGAIN.length - 1)], signal);
       }
@@ -293,10 +308,10 @@ function sending(area) {
         if (signal.aborted) return false;
         if (error instanceof Refused && !error.passing) {
           to("problems");
-          part(".outcome").textContent = error.status === 401 ? words("signed") : error.message;
+          tell(part(".outcome"), ...whyOf(error));
           return false;
         }
-        part(".outcome").textContent = error instanceof Refused ? `${words("waits")} ${error.message}` : words("lost");
+        tell(part(".outcome"), ...whyOf(error));
         await pause(AGAIN[Math.min(attempt++, AGAIN.length - 1)], signal);
       }
     }
@@ -322,7 +337,7 @@ function sending(area) {
   async function resume() {
     for (const each of uploads) {
       if (each.state === "sending") each.state = "waiting";
-      if (each.state === "failed") { each.state = "waiting"; each.message = ""; show(each); }
+      if (each.state === "failed") { each.state = "waiting"; each.why = []; show(each); }
     }
     to("sending");
     await work();
@@ -341,17 +356,17 @@ function sending(area) {
 
   async function cancel() {
     if (stop !== null) stop.abort();
-    let outcome = words("cancelled");
+    let outcome = null;
     try {
       if (place !== null && isDrop) await removed("DELETE", place);
       else if (place !== null) await removed("POST", `/v1/jobs/${job}:cancel`, asJson({}));
     } catch (error) { // such as: its end was accepted before, and the answer was lost
-      outcome = error instanceof Refused && error.status !== 401 ? error.message : words("cancelLater");
+      outcome = error instanceof Refused && error.status !== 401 ? ["", error.message] : [words("cancelLater")];
     }
     window.onbeforeunload = null;
-    if (!isDrop && outcome === words("cancelled")) { location.assign(location.pathname); return; } // with a new key
+    if (!isDrop && outcome === null) { location.assign(location.pathname); return; } // with a new key
     clear();
-    part(".outcome").textContent = outcome;
+    tell(part(".outcome"), ...(outcome || [words("cancelled")]));
   }
 
   // Asks for the end of something, which may have ended before.
@@ -435,7 +450,8 @@ function sending(area) {
       bar.hidden = upload.state !== "sending";
       upload.row.className = upload.state;
       const before = { left: `${words("left")} `, failed: `${words("failed")} ` }[upload.state] || "";
-      text.textContent = before + upload.message;
+      const [own = "", message = ""] = upload.why;
+      tell(text, before + own, message);
     }
     showAll();
   }

@@ -289,7 +289,7 @@ class Requests:
             return self._definition(MANIFEST.replace("NAME", f"p{rng.randrange(10**9)}"))
         if descriptor.name in ("package", "deployment", "route", "network"):
             return self._beginning(descriptor.name)
-        if descriptor.name in ("job_id", "job_ids", "epoch"):
+        if descriptor.name in ("job_id", "job_ids", "ids", "epoch"):
             return self._id("job")
         if descriptor.name in ("payload_id", "model_id", "upload_id", "drop_id"):
             return self._id(descriptor.name.removesuffix("_id"))

@@ -61,6 +61,16 @@ async def test_each_method_has_a_rule_or_a_reason(http: Client) -> None:
     assert set(ONE_OBJECT) <= {template for _, verb, template, *_ in RULES if verb == "GET"}
 
 
+async def test_a_search_selects_ids(daemon: Daemon, http: Client) -> None:
+    pipeline = await daemon.register(chain("copy"))
+    first, second, _ = [(await daemon.create(pipeline)).job_id.value for _ in range(3)]
+    answer = await http.ask("GET", f"/v1/search?ids={first}&ids={second}")
+    assert [hit["id"] for hit in answer.json["hits"]] == [second, first]
+    answer = await http.ask("GET", "/v1/search?ids=%25")
+    assert answer.status == 400
+    assert answer.json["message"].startswith("'%' is not an id")
+
+
 async def test_only_methods_that_change_nothing_are_served_by_get(http: Client) -> None:
     read = {
         "Version", "Utilization", "Status", "Names", "Watch", "List", "Details", "ReadLogs",

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import secrets
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import TypeAlias, TypeVar, overload
 from urllib.parse import parse_qsl, urlencode
@@ -14,6 +15,14 @@ from google.protobuf.message import Message
 
 from claraedge import paging
 from claraedge.errors import TooManyCallsError
+from claraedge.web.console.forms import (
+    FORM_BYTES,
+    FORM_FIELDS,
+    MULTIPART,
+    FormTurns,
+    Outcome,
+    SentForm,
+)
 from claraedge.web.console.rendering import HTML, POLICY, query_of, render
 from claraedge.web.console.words import chosen, words
 from claraedge.web.http.body import MessagePlace, Scope
@@ -23,6 +32,7 @@ from claraedge.web.http.headers import Headers
 from claraedge.web.http.reply import Reply
 from claraedge.web.http.request import Request
 from claraedge.web.http.router import Route
+from claraedge.web.rpc.exchange import Exchange
 from claraedge.web.rpc.methods import Method
 from claraedge.web.rpc.upstream import Upstream
 from claraedge.wire.claraedge.v1 import events_pb2
@@ -34,9 +44,6 @@ C = TypeVar("C")
 D = TypeVar("D")
 
 LANGUAGE = "claraedge-language"
-#: Bytes of a form.
-_FORM = 256 * 1024
-_FIELDS = 2000
 #: Seconds that a page waits for the daemon.
 _PATIENCE = 20.0
 _NONE: Mapping[str, str] = {}
@@ -112,11 +119,18 @@ class Visit:
     """The position of the event log before anything was asked for the page; empty: not known."""
     form: Mapping[str, list[str]]
     """The fields of a form that was sent; empty for GET."""
+    sent: SentForm | None = None
+    """A form with files, of which only the fields were read; None for others."""
 
     @property
     def query(self) -> Mapping[str, str]:
         """The fields of the query; of one that was sent several times, the last."""
         return dict(self.request.query)
+
+    @property
+    def key(self) -> str:
+        """A new key, by which a form is known that is sent several times."""
+        return secrets.token_hex(8)
 
     @property
     def here(self) -> str:
@@ -176,6 +190,15 @@ class Visit:
         """Does the same as `Daemon.some`."""
         return await self.daemon.some(name, request, kind, most)
 
+    async def send(self, name: str, messages: AsyncGenerator[bytes, None], kind: type[M]) -> M:
+        """Returns the answer of a method that reads a stream, of which the form may be a source.
+
+        Raises HttpError, ClientGoneError.
+        """
+        method = self.daemon.methods[f"/{name}"]
+        call = Exchange(self.daemon.upstream, method, self.request.body, self.reply, None)
+        return kind.FromString(await call.one(messages))
+
     async def show(self, template: str, **values: object) -> None:
         """Answers with a page."""
         text = render(template, self.language, visit=self, **values)
@@ -193,6 +216,8 @@ class Visit:
 
 _HEADERS = {"Content-Security-Policy": POLICY, "Referrer-Policy": "same-origin"}
 Page: TypeAlias = Callable[[Visit], Awaitable[None]]
+#: Reads a form with files; returns None if it has answered.
+Receiver: TypeAlias = Callable[[Visit], Awaitable[Outcome | None]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -200,6 +225,7 @@ class Pages:
     """Makes routes of pages."""
 
     daemon: Daemon
+    turns: FormTurns = field(default_factory=FormTurns)
 
     def get(self, template: str, page: Page) -> Route:
         """Returns the route of a page."""
@@ -209,18 +235,59 @@ class Pages:
         """Returns the route of a form."""
         return Route("POST", template, partial(self._visit, page))
 
+    def receive(self, template: str, receiver: Receiver) -> Route:
+        """Returns the route of a form that may have files."""
+        return Route("POST", template, partial(self._receive, receiver))
+
     async def _visit(self, page: Page, request: Request, reply: Reply) -> None:
         form = await _form_of(request)
         position = await self._position() if request.method == "GET" else ""
-        await page(
-            Visit(
-                request=request,
-                reply=reply,
-                daemon=self.daemon,
-                language=language_of(request.headers),
-                position=position,
-                form=form,
-            )
+        await page(self._made(request, reply, form, position=position))
+
+    async def _receive(self, receiver: Receiver, request: Request, reply: Reply) -> None:
+        if request.headers.content_type != MULTIPART:
+            visit = self._made(request, reply, await _form_of(request))
+            outcome = await receiver(visit)
+        else:
+            sent = SentForm(request)
+            visit = self._made(request, reply, sent.fields, sent=sent)
+            try:
+                outcome = await self._received(receiver, visit, sent)
+            except HttpError:
+                await sent.skip()
+                raise
+        if outcome is not None:
+            await visit.go(outcome.path, outcome.said, **outcome.fields)
+
+    async def _received(self, receiver: Receiver, visit: Visit, sent: SentForm) -> Outcome | None:
+        """Reads a form with files, unless it was sent before. Raises HttpError, ClientGoneError."""
+        await sent.read_fields()
+        turn = self.turns.of(visit.request.path, visit.field("key"))
+        async with turn.lock:
+            if turn.outcome is not None and sent.has_files:
+                return await turn.repeated(sent)
+            outcome = await receiver(visit)
+            if outcome is not None and sent.has_files:
+                turn.outcome, turn.fields, turn.files = outcome, sent.fields, sent.seen
+            return outcome
+
+    def _made(
+        self,
+        request: Request,
+        reply: Reply,
+        form: Mapping[str, list[str]],
+        *,
+        position: str = "",
+        sent: SentForm | None = None,
+    ) -> Visit:
+        return Visit(
+            request=request,
+            reply=reply,
+            daemon=self.daemon,
+            language=language_of(request.headers),
+            position=position,
+            form=form,
+            sent=sent,
         )
 
     async def _position(self) -> str:
@@ -267,7 +334,7 @@ def failure_page(scope: Scope, failure: HttpError) -> FailureAnswer:
 
 async def _form_of(request: Request) -> Mapping[str, list[str]]:
     with contextlib.closing(MessagePlace(asyncio.Semaphore(1))) as place:
-        body = await request.body.whole(_FORM, place)
+        body = await request.body.whole(FORM_BYTES, place)
     if not body:
         return {}
     if request.headers.content_type != "application/x-www-form-urlencoded":
@@ -279,11 +346,11 @@ async def _form_of(request: Request) -> Mapping[str, list[str]]:
             keep_blank_values=True,
             strict_parsing=True,
             errors="strict",
-            max_num_fields=_FIELDS,
+            max_num_fields=FORM_FIELDS,
         )
     except ValueError:
         raise invalid(
-            f"the form is not UTF-8 with percent-encoding, or has more than {_FIELDS} fields"
+            f"the form is not UTF-8 with percent-encoding, or has more than {FORM_FIELDS} fields"
         ) from None
     for name, value in pairs:
         found.setdefault(name, []).append(value)

@@ -259,7 +259,7 @@ async def test_a_failure_is_a_page(daemon: Daemon, http: Client, path: str, stat
         (b"language=%ff", FORM, 400),
         (b"no pair", FORM, 400),
         (b"x=1&" * 5000 + b"x=1", FORM, 400),
-        (b"x=" + b"1" * (module._FORM + 1), FORM, 413),
+        (b"x=" + b"1" * (module.FORM_BYTES + 1), FORM, 413),
     ],
 )
 async def test_a_form_that_is_none_is_refused(

@@ -264,7 +264,6 @@ async def test_folders_say_what_becomes_of_files_and_why_one_is_closed(
     assert states["nothing"] == " disabled"
     assert "Each file and each folder becomes a job." in text
     assert "no such pipeline: nothing" in text
-    assert "Sending files from this page needs JavaScript" in text
     inbox.joinpath("asking").chmod(0o500)
     assert "may not write there" in await page(http, "/ui/upload")
     inbox.joinpath("asking").chmod(0o700)

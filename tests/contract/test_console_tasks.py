@@ -12,6 +12,7 @@ import shutil
 import subprocess
 import tempfile
 import uuid
+import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -31,7 +32,7 @@ from tests.integration.daemon.conftest import IMAGE
 
 pytestmark = [pytest.mark.podman, pytest.mark.frozen, pytest.mark.timeout(900)]
 
-CLIENT = Path(__file__).parent / "clients" / "console_tasks.py"
+CLIENTS = Path(__file__).parent / "clients"
 TEXTS = ROOT / "claraedge" / "web" / "console" / "texts"
 PEOPLE = {
     "en-light-1440": ("anna", False),
@@ -40,6 +41,9 @@ PEOPLE = {
     "en-dark-375": ("dora", True),
 }
 """The people by their modes, and whether they have the keyboard alone."""
+PLAIN = "eva"
+"""Has a browser without JavaScript."""
+NAMES = (*(who for who, _ in PEOPLE.values()), PLAIN)
 MIB = 1 << 20
 
 PIPELINE = """\
@@ -130,7 +134,7 @@ def site(
     site.temporary.mkdir()
     triggers = [
         f'[[inbox.trigger]]\nfolder = "{folder}-{who}"\npipeline = "{pipeline}"\n{more}'
-        for who, _ in PEOPLE.values()
+        for who in NAMES
         for folder, pipeline, more in (
             ("reports", f"reports-{who}", ""),
             ("scans", f"scans-{who}", ""),
@@ -147,7 +151,7 @@ def site(
         at = Device(site, folder)
         for text in (LUNGS, CHECK, GREET, training(), copies("ct")):
             at.register(text)
-        for who, _ in PEOPLE.values():
+        for who in NAMES:
             at.register(copies(f"scans-{who}", tools(who)))
             site.call("delete", "images", f"{tools(who)}:1")  # of an earlier run
         yield site
@@ -179,16 +183,16 @@ def study(folder: Path, uid: str) -> Path:
     return folder
 
 
-def watched(site: HttpSite, plan: dict[str, Any], folder: Path) -> dict[str, Any]:
-    """Runs the tasks; what somebody at the device has to do meanwhile is done."""
+def watched(client: str, site: HttpSite, plan: dict[str, Any], folder: Path) -> dict[str, Any]:
+    """Runs a client; what somebody at the device has to do meanwhile is done."""
     path = folder / "plan.json"
     path.write_text(json.dumps(plan))
     at = Device(site, folder)
     with (
         (folder / "errors.txt").open("w+") as errors,
         subprocess.Popen(
-            [python(), CLIENT, path], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=errors,
-            text=True,
+            [python(), CLIENTS / client, path],
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=errors, text=True,
         ) as browser,
     ):  # fmt: skip
         assert browser.stdin is not None
@@ -208,26 +212,31 @@ def watched(site: HttpSite, plan: dict[str, Any], folder: Path) -> dict[str, Any
                 browser.kill()
 
 
+def plan_of(site: HttpSite, archives: TestImages, folder: Path, who: str) -> dict[str, Any]:
+    uid = f"1.2.826.0.1.{uuid.uuid4().int % 10**20}"
+    name = folder / "name.txt"
+    name.write_text("anna\n")
+    return {
+        "address": site.url, "token": site.token, "who": who, "uid": uid,
+        "pictures": SCREENSHOTS or str(folder), "study": str(study(folder / "study", uid)),
+        "name": str(name), "archive": str(archives.archive(f"{tools(who)}:1")),
+    }  # fmt: skip
+
+
 @pytest.mark.parametrize("mode", PEOPLE)
 def test_people_do_their_tasks(
     site: HttpSite, archives: TestImages, tmp_path: Path, mode: str
 ) -> None:
     language, scheme, width = mode.split("-")
     who, keys = PEOPLE[mode]
-    uid = f"1.2.826.0.1.{uuid.uuid4().int % 10**20}"
-    name = tmp_path / "name.txt"
-    name.write_text("anna\n")
+    plan = plan_of(site, archives, tmp_path, who)
+    plan |= {"mode": mode, "language": language, "scheme": scheme, "width": int(width)}
     found = watched(
+        "console_tasks.py",
         site,
-        {
-            "address": site.url, "token": site.token, "mode": mode, "who": who,
-            "language": language, "scheme": scheme, "width": int(width), "keys": keys, "uid": uid,
-            "texts": str(TEXTS / f"{language}.toml"), "pictures": SCREENSHOTS or str(tmp_path),
-            "study": str(study(tmp_path / "study", uid)), "name": str(name),
-            "archive": str(archives.archive(f"{tools(who)}:1")),
-        },
+        plan | {"keys": keys, "texts": str(TEXTS / f"{language}.toml")},
         tmp_path,
-    )  # fmt: skip
+    )
     # Errors, and what the policy of the pages refused.
     assert not found["said"], "\n".join(found["said"])
     assert found["elsewhere"] == []
@@ -246,3 +255,23 @@ def test_people_do_their_tasks(
     for job in waits["jobs"]:
         assert site.answer(f"/v1/jobs/{job}")["status"] == "JOB_STATUS_CANCELED"
     assert site.answer(f"/v1/jobs/{found['job_at_work']['job']}")["status"] == "JOB_STATUS_HEALTHY"
+
+
+def test_a_browser_without_javascript_does_all_but_live_views(
+    site: HttpSite, archives: TestImages, tmp_path: Path
+) -> None:
+    model = tmp_path / "model.zip"
+    with zipfile.ZipFile(model, "w") as archive:
+        archive.writestr(
+            "config.pbtxt", f'name: "lungs-{PLAIN}"\nplatform: "tensorflow_graphdef"\n'
+        )
+        archive.writestr("1/model.graphdef", bytes(1000))
+    plan = plan_of(site, archives, tmp_path, PLAIN)
+    plan |= {"mode": "plain", "keys": False, "texts": str(TEXTS / "en.toml"), "model": str(model)}
+    found = watched("console_plain.py", site, plan, tmp_path)
+    assert found["nothing"] == "No file was chosen."
+    assert "Grüß Gott ANNA" in found["result"]
+    assert "no lung found" in found["log"]
+    assert found["german"] == "Übersicht"
+    for job in found["cancelled"]:
+        assert site.answer(f"/v1/jobs/{job}")["status"] == "JOB_STATUS_CANCELED"

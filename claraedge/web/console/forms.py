@@ -110,6 +110,17 @@ class SentForm:
             event = await anext(self._events, None)
             self._next = None if event is None else await self._named(event)
 
+    async def only_file(self) -> AsyncGenerator[bytes, None]:
+        """Yields the bytes of the only file; ends once the whole form has come.
+
+        Raises HttpError, ClientGoneError.
+        """
+        async for file in self.files():
+            if self.seen:
+                raise invalid("the form has more than one file, and one is accepted here; send one")
+            async for part in file.parts():
+                yield part
+
     async def skip(self) -> None:
         """Reads the rest of the body, as far as it comes. Raises ClientGoneError.
 

@@ -7,19 +7,24 @@ lost answer, or by the button Back.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import secrets
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from claraedge.blocking import in_thread
+from claraedge.errors import NameTakenError
 from claraedge.pipelines.syntax.declared import DeclaredParameter, declared
+from claraedge.web.console.forms import Outcome
 from claraedge.web.console.pages.pipelines import ShownPipeline, registered
+from claraedge.web.console.pages.upload import written
 from claraedge.web.console.rendering import urlpath
 from claraedge.web.console.visit import Pages, Visit
 from claraedge.web.console.words import words
-from claraedge.web.http.failures import HttpError
+from claraedge.web.http.failures import HttpError, refused
 from claraedge.web.http.router import Route
+from claraedge.wire.claraedge.v1 import files_pb2
 from claraedge.wire.nvidia.clara.platform import common_pb2, jobs_pb2
 
 _PRIORITIES = {"lower": 1, "normal": 2, "higher": 3, "immediate": 4}
@@ -51,7 +56,7 @@ class RunPages:
     def routes(self) -> Iterable[Route]:
         """Yields the routes."""
         yield self._pages.get("/ui/pipelines/{pipeline}/run", self._ask)
-        yield self._pages.post("/ui/pipelines/{pipeline}/run", self._run)
+        yield self._pages.receive("/ui/pipelines/{pipeline}/run", self._run)
 
     async def _ask(self, visit: Visit) -> None:
         await self._show(visit, await registered(visit), "")
@@ -72,21 +77,22 @@ class RunPages:
             fields=_fields(await in_thread(declared, pipeline.files), visit.form),
         )
 
-    async def _run(self, visit: Visit) -> None:
+    async def _run(self, visit: Visit) -> Outcome | None:
         """Creates the job of a form. With the step `create` answers with its ids, for the files;
-        else starts it.
+        else starts it, with the files of the form.
         """
         only_create = visit.field("step") == "create"
         key = visit.field("key")
         try:
             if key.partition(".")[0] != self._life:
                 await self._refuse_old(visit, only_create)
-                return
+                return None
             job = await self._job(visit, key)
             if only_create:
                 body = {"job": job.job_id.value, "payload": job.payload_id.value}
                 await visit.reply.whole(json.dumps(body).encode(), "application/json")
-                return
+                return None
+            await self._fill(visit, key, job)
             await visit.ask(
                 _START,
                 jobs_pb2.JobsStartRequest(job_id=job.job_id, Variables=_values(visit.form)),
@@ -95,13 +101,47 @@ class RunPages:
         except HttpError as error:
             if only_create:
                 await visit.reply.whole(error.text, "application/json", status=error.status)
-                return
+                return None
             if error.status >= 500 or error.status == 404:
                 raise
             ended = error.name == "job-state"
             await self._show(visit, await registered(visit), str(error), key="" if ended else key)
+            return None
+        return Outcome(f"/ui/jobs/{urlpath(job.job_id.value)}", "run.started")
+
+    async def _fill(self, visit: Visit, key: str, job: jobs_pb2.JobsCreateResponse) -> None:
+        """Sends the files of a form to its job, which is cancelled if not all of them come.
+
+        Raises HttpError, ClientGoneError.
+        """
+        if visit.sent is None or not visit.sent.has_files:
             return
-        await visit.go(f"/ui/jobs/{urlpath(job.job_id.value)}", "run.started")
+        names = set[str]()
+        try:
+            async for file in visit.sent.files():
+                if file.name in names:
+                    raise refused(
+                        NameTakenError(
+                            f"two files of the form have the name {file.name!r}; rename one of"
+                            " them, or choose their folder"
+                        )
+                    )
+                names.add(file.name)
+                head = files_pb2.WriteFileRequest(payload_id=job.payload_id.value, name=file.name)
+                answer = files_pb2.WriteFileResponse
+                await visit.send("claraedge.v1.Files/Write", written(head, file), answer)
+        except Exception:
+            self._jobs.pop((key, visit.request.parameters["pipeline"]), None)
+            with contextlib.suppress(HttpError):
+                await visit.ask(
+                    "nvidia.clara.platform.Jobs/Cancel",
+                    jobs_pb2.JobsCancelRequest(
+                        job_id=job.job_id, reason="not all of its files were sent"
+                    ),
+                    jobs_pb2.JobsCancelResponse,
+                )
+            await visit.sent.skip()
+            raise
 
     async def _refuse_old(self, visit: Visit, only_create: bool) -> None:
         """Shows the form again, which may have been sent before the daemon was started again."""

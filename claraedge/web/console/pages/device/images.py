@@ -10,6 +10,7 @@ from claraedge.blocking import in_thread
 from claraedge.errors import ImageNotFoundError
 from claraedge.pipelines.checks.load import load_files
 from claraedge.pipelines.model import DefinitionFile, merge_parts
+from claraedge.web.console.forms import Outcome
 from claraedge.web.console.pages.device.lists import ROWS, first_of, start_of
 from claraedge.web.console.rendering import urlpath
 from claraedge.web.console.visit import Pages, Visit
@@ -34,7 +35,7 @@ class _User:
 
 
 class ImagePages:
-    """Shows images, and removes them."""
+    """Shows images, loads and removes them."""
 
     def __init__(self, pages: Pages) -> None:
         self._pages = pages
@@ -42,6 +43,7 @@ class ImagePages:
     def routes(self) -> Iterable[Route]:
         """Yields the routes."""
         yield self._pages.get("/ui/images", self._list)
+        yield self._pages.receive("/ui/images", self._load)
         yield self._pages.get("/ui/images/{image}", self._show)
         yield self._pages.post("/ui/images/{image}/remove", self._remove)
 
@@ -78,6 +80,19 @@ class ImagePages:
             searched=searched,
             is_whole=is_whole,
         )
+
+    async def _load(self, visit: Visit) -> Outcome:
+        if visit.sent is None or not visit.sent.has_files:
+            return Outcome("/ui/images", "none_chosen")
+        await visit.send(
+            "claraedge.v1.Images/Load",
+            (
+                appliance_pb2.LoadRequest(data=part).SerializeToString()
+                async for part in visit.sent.only_file()
+            ),
+            appliance_pb2.LoadResponse,
+        )
+        return Outcome("/ui/images", "image_loaded")
 
     async def _remove(self, visit: Visit) -> None:
         reference = visit.field("name") or visit.request.parameters["image"]

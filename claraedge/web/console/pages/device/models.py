@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import AsyncGenerator, Iterable
 
+from claraedge.web.console.forms import Outcome, SentForm
 from claraedge.web.console.pages.device.lists import ROWS, first_of, start_of
 from claraedge.web.console.visit import Pages, Visit
+from claraedge.web.http.failures import excerpt, invalid
 from claraedge.web.http.router import Route
 from claraedge.wire.nvidia.clara.platform import common_pb2, models_pb2
 
@@ -21,7 +23,7 @@ _TYPES = {
 
 
 class ModelPages:
-    """Shows models, and deletes them."""
+    """Shows models, stores and deletes them."""
 
     def __init__(self, pages: Pages) -> None:
         self._pages = pages
@@ -29,6 +31,7 @@ class ModelPages:
     def routes(self) -> Iterable[Route]:
         """Yields the routes."""
         yield self._pages.get("/ui/models", self._list)
+        yield self._pages.receive("/ui/models", self._upload)
         yield self._pages.post("/ui/models/{model}/delete", self._delete)
 
     async def _list(self, visit: Visit) -> None:
@@ -65,6 +68,16 @@ class ModelPages:
             types=_TYPES,
         )
 
+    async def _upload(self, visit: Visit) -> Outcome:
+        if visit.sent is None or not visit.sent.has_files:
+            return Outcome("/ui/models", "none_chosen")
+        await visit.send(
+            "nvidia.clara.platform.Models/UploadModel",
+            _messages(visit.field("name"), visit.field("type"), visit.sent),
+            models_pb2.ModelsUploadModelResponse,
+        )
+        return Outcome("/ui/models", "model_uploaded")
+
     async def _delete(self, visit: Visit) -> None:
         id_ = common_pb2.Identifier(value=visit.request.parameters["model"])
         await visit.ask(
@@ -73,3 +86,12 @@ class ModelPages:
             models_pb2.ModelsDeleteModelResponse,
         )
         await visit.go("/ui/models", "model_deleted")
+
+
+async def _messages(name: str, type_: str, form: SentForm) -> AsyncGenerator[bytes, None]:
+    if type_ not in set(models_pb2.ModelType.keys()):
+        raise invalid(f"the type of a model is {excerpt(type_)!r}; choose one of the form")
+    details = models_pb2.ModelDetails(name=name, type=models_pb2.ModelType.Value(type_))
+    yield models_pb2.ModelsUploadModelRequest(details=details).SerializeToString()
+    async for part in form.only_file():
+        yield models_pb2.ModelsUploadModelRequest(data=part).SerializeToString()

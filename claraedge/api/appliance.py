@@ -104,7 +104,7 @@ class ImagesServicer:
 
 
 class InboxServicer:
-    """Implements `claraedge.v1.Inbox`: List, Get, Retry, ListTriggers."""
+    """Implements `claraedge.v1.Inbox`: List, Get, Retry, Discard, ListTriggers."""
 
     def __init__(self, inbox: Inbox, drops: Drops) -> None:
         self._inbox = inbox
@@ -130,6 +130,9 @@ class InboxServicer:
 
     async def Retry(self, request: wire.RetryItemRequest) -> wire.Item:
         return _item(await self._inbox.retry(parse_id(request.id, InvalidRequestError)))
+
+    async def Discard(self, request: wire.DiscardItemRequest) -> wire.Item:
+        return _item(await self._inbox.discard(parse_id(request.id, InvalidRequestError)))
 
     async def ListTriggers(self, request: wire.ListTriggersRequest) -> wire.ListTriggersResponse:
         return wire.ListTriggersResponse(triggers=map(_trigger, await self._drops.folders()))

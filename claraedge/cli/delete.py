@@ -9,7 +9,7 @@ import click
 
 from claraedge.cli.options import Nouns, Options, remote
 from claraedge.cli.output import clean
-from claraedge.cli.subject import MODEL, NETWORK, PACKAGE, PIPELINE, ROUTE, Kind, subject
+from claraedge.cli.subject import ITEM, MODEL, NETWORK, PACKAGE, PIPELINE, ROUTE, Kind, subject
 
 if TYPE_CHECKING:
     from claraedge.client import Connection
@@ -20,7 +20,7 @@ _IMAGE = Kind(noun="image", metavar="NAME")
 
 @click.group(cls=Nouns)
 def delete() -> None:
-    """Delete models, pipelines, payloads, images, packages, routes or networks permanently."""
+    """Delete models, pipelines, payloads, images, packages, failed items, routes or networks."""
 
 
 @delete.command("models")
@@ -167,6 +167,24 @@ def delete_networks(options: Options, names: tuple[str, ...]) -> None:
     with options.connect() as connection:
         found = dict.fromkeys(networks.get(connection, name).id for name in names)
         _delete(options, connection, found, networks.delete)
+
+
+@delete.command("inbox")
+@subject("items", ITEM, several=True)
+@remote
+def delete_inbox(options: Options, items: tuple[str, ...]) -> None:
+    """Delete failed items with their originals, for good; prints the id of each.
+
+    ITEM is an id or its beginning, a name that only one item has, or FOLDER/NAME. A file that waits
+    lies in the inbox: delete it there.
+
+    Example: claraedge delete inbox scan.dcm
+    """
+    from claraedge.client import appliance
+
+    with options.connect() as connection:
+        found = dict.fromkeys(appliance.resolve_item(connection, item) for item in items)
+        _delete(options, connection, found, appliance.discard_item)
 
 
 def _delete(

@@ -168,6 +168,12 @@ def retry_item(connection: Connection, item_id: str) -> ItemInfo:
     return _item(reply)
 
 
+def discard_item(connection: Connection, item_id: str) -> ItemInfo:
+    """Removes a failed item with its original for good; returns the item afterwards."""
+    request = pb.DiscardItemRequest(id=item_id)
+    return _item(connection.unary(InboxStub(connection.channel).Discard, request))
+
+
 def thing_of(connection: Connection, item_id: str) -> Thing | None:
     """Returns what must be given to the daemon's user so that it can claim the item, or None."""
     reply = connection.unary(InboxStub(connection.channel).Get, pb.GetItemRequest(id=item_id))

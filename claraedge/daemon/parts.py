@@ -193,6 +193,7 @@ class Parts:
             blocked_by=lambda: advised(blocked_by()),
             queued=self.engine.waiting,
             roots=roots,
+            expiry=self.expiry,
             suspects=suspects,
         )
         self.drops = Drops(

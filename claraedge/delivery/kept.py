@@ -34,6 +34,8 @@ class Kept:
     path: Path
     size: int
     """Bytes of its files when it was delivered."""
+    discarded: bool = False
+    """Somebody asked for its removal."""
     links: tuple[Path, ...] = ()
     """Links to a result, made for items with the same content as an earlier one."""
 
@@ -55,6 +57,22 @@ def expired(
         before = now - days * DAY
         rows += tx.rows("kept_as_configured", kind=kind.value, before=before, limit=limit)
     return [_kept(tx, row) for row in rows[:limit]]
+
+
+def discard(tx: Transaction, path: Path, *, wanted: bool = True) -> bool:
+    """Records that a failure is to be removed now, or not any more; False: it is not kept."""
+    return tx.run("keep_failure", path=str(path), keep=-1.0 if wanted else None) == 1
+
+
+def discarded(tx: Transaction, limit: int) -> Sequence[Kept]:
+    """Returns the failures that are to be removed now, at most `limit`."""
+    return [_kept(tx, row) for row in tx.rows("kept_discarded", limit=limit)]
+
+
+def failure(tx: Transaction, path: Path) -> Kept | None:
+    """Returns the failure of this path, or None where it is not kept any more."""
+    row = tx.row("kept_failure", path=str(path))
+    return None if row is None else _kept(tx, row)
 
 
 def removed(tx: Transaction, kept: Kept, now: float) -> None:
@@ -82,5 +100,6 @@ def _kept(tx: Transaction, row: Row) -> Kept:
         owner=row["owner"],
         path=Path(row["path"]),
         size=row["size"],
+        discarded=row["keep"] is not None and row["keep"] < 0,
         links=links(tx, row["owner"], row["path"]),
     )

@@ -73,8 +73,10 @@ from claraedge.errors.inbox import (
     FileNotTakenError,
     FolderClosedError,
     ItemNotFoundError,
+    ItemNotRemovedError,
     ItemRetryError,
     NameTakenError,
+    RemovalPendingError,
     TriggerNotFoundError,
 )
 from claraedge.errors.jobs import (
@@ -207,6 +209,7 @@ __all__ = [
     "InvalidRequestError",
     "InvalidRouteError",
     "ItemNotFoundError",
+    "ItemNotRemovedError",
     "ItemRetryError",
     "JobListError",
     "JobNotFoundError",
@@ -240,6 +243,7 @@ __all__ = [
     "PipelineUpdateError",
     "RefusedImageError",
     "RegistryNotAllowedError",
+    "RemovalPendingError",
     "ResultsNotFoundError",
     "RouteAnswerError",
     "RouteExistsError",

@@ -106,3 +106,26 @@ class FolderClosedError(ClaraedgeError):
     code = -0x5028
     status = "FAILED_PRECONDITION"
     http_status = 409
+
+
+class ItemNotRemovedError(ClaraedgeError):
+    """The item cannot be removed: it did not fail, or the disk of its failure is not available.
+
+    To do: do what the message says; a file that waits lies in the inbox, a job can be cancelled.
+    """
+
+    name = "item-not-removed"
+    code = -0x5029
+    status = "FAILED_PRECONDITION"
+    http_status = 409
+
+
+class RemovalPendingError(ClaraedgeError):
+    """The removal has begun, and is not finished: its disk is slow, or a part cannot be removed.
+
+    To do: do what the message says; the removal continues by itself, also after a restart.
+    """
+
+    name = "removal-pending"
+    code = -0x502A
+    status = "UNAVAILABLE"

@@ -17,6 +17,7 @@ from claraedge.blocking import in_thread
 from claraedge.bugs import Known, known
 from claraedge.clock import Clock
 from claraedge.config import Config
+from claraedge.delivery.expiry import Expiry
 from claraedge.delivery.roots import Roots
 from claraedge.errors import ClaraedgeError, ItemNotFoundError, ItemRetryError
 from claraedge.formats.filenames import NameKind
@@ -30,6 +31,7 @@ from claraedge.inbox.finding import FoundItem, ItemCounts, Unrecorded
 from claraedge.inbox.inspection.inspector import Inspection
 from claraedge.inbox.inspection.settling import Heard
 from claraedge.inbox.intake.definitions import Definitions
+from claraedge.inbox.intake.discarding import Discards
 from claraedge.inbox.intake.intake import Intake
 from claraedge.inbox.intake.retrying import Retries
 from claraedge.inbox.model import Item, ItemState
@@ -41,6 +43,7 @@ from claraedge.inbox.triggers.triggers import Trigger, Triggers
 from claraedge.inbox.watching.folders import Folders
 from claraedge.inbox.watching.watch import Signal, Watcher
 from claraedge.jobs.model import Priority
+from claraedge.jobs.retention.trust import ClockTrust
 from claraedge.payloads.tree import PayloadTree
 from claraedge.pipelines.model import Pipeline
 from claraedge.searching.page import SearchPage
@@ -77,6 +80,7 @@ class Inbox:
         blocked_by: Callable[[], str | None] = lambda: None,
         queued: Callable[[], int] = lambda: 0,
         roots: Roots | None = None,
+        expiry: Expiry | None = None,
         suspects: Suspects = UNRECORDED,
     ) -> None:
         """Builds all parts of the inbox; nothing runs before `prepare` and `run`.
@@ -84,8 +88,12 @@ class Inbox:
         `applied` fills in what manifests of images add to a pipeline (`Applications.applied`).
         `blocked_by` returns why no item may be claimed now, or None; whoever changes its result
         calls `poke`. `queued` returns the number of started jobs that wait for their turn. `roots`:
-        the folders that results are delivered to.
+        the folders that results are delivered to. `expiry`: removes failures.
         """
+        roots = roots or Roots(database, config)
+        trust = ClockTrust(database, clock)
+        expiry = expiry or Expiry(database, roots, config.outbox, clock, trust)
+        turn = asyncio.Lock()
         self._outside_reason = blocked_by
         self._suspects = suspects
         self._queued = queued
@@ -122,7 +130,7 @@ class Inbox:
             self._definitions,
             on_submitted,
             applied,
-            roots or Roots(database, config),
+            roots,
             self._names,
             blocked_by,
             self._settled.set,
@@ -132,7 +140,8 @@ class Inbox:
         self._layout = Triggers(self._folders.root, ())
         self._rescan = True
         self._missed = False
-        self._retries = Retries(database, clock)
+        self._retries = Retries(database, clock, turn)
+        self._discards = Discards(database, expiry, turn)
         self._watching: asyncio.Future[None] | None = None
         self._later: dict[Path, dict[str, Waiting]] = {}
         """Folder on a share -> entries (by id) to inspect once no other call to it is running."""
@@ -291,6 +300,14 @@ class Inbox:
             )
         self._rescan = True
         self._changed.set()
+        return await self.item(item)
+
+    async def discard(self, item: str) -> Item:
+        """Removes a failed item with its original for good; returns it, with `removed` set.
+
+        Raises ItemNotFoundError, ItemNotRemovedError and RemovalPendingError.
+        """
+        await self._discards.discard(await self.item(item))
         return await self.item(item)
 
     def _has_trigger(self, folder: Path) -> bool:

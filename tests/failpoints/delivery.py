@@ -27,3 +27,5 @@ FAILURE = tuple("deliver: logs" if name == "deliver: copied" else name for name 
 ITEM_FAILURE = ("publish: building", *_PUBLISH)
 #: The end of what was kept for long enough.
 REMOVAL = ("expire: begun", "expire: hidden", "expire: removed", "expire: recorded")
+#: The end of a failure that a person removes.
+DISCARD = ("discard: recorded", *REMOVAL)

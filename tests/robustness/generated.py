@@ -295,7 +295,11 @@ class Requests:
             return self._id(descriptor.name.removesuffix("_id"))
         if descriptor.name == "page_token" and self._sane:
             return ""  # the first page
-        if descriptor.containing_type.name in ("GetItemRequest", "RetryItemRequest"):
+        if descriptor.containing_type.name in (
+            "GetItemRequest",
+            "RetryItemRequest",
+            "DiscardItemRequest",
+        ):
             return self._id("item")
         if descriptor.full_name == "claraedge.v1.StartDropRequest.folder" and self._sane:
             return "drops"

@@ -14,6 +14,7 @@ from pathlib import Path
 from claraedge import failpoints
 from claraedge.blocking import CancelFlag, CancelledWorkError, in_folder_thread
 from claraedge.clock import Clock
+from claraedge.delivery import kept
 from claraedge.errors import ItemRetryError
 from claraedge.fs import files
 from claraedge.fs.landing import located
@@ -24,7 +25,7 @@ from claraedge.fs.walking import placed, walk
 from claraedge.inbox import records
 from claraedge.inbox.model import Claimed, Item, shown
 from claraedge.spool.spool import HIDDEN
-from claraedge.store.database import Database
+from claraedge.store.database import Database, Transaction
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,10 +60,11 @@ class _Move:
 class Retries:
     """Puts one item back at a time: of two calls for one item, the second finds nothing."""
 
-    def __init__(self, database: Database, clock: Clock) -> None:
+    def __init__(self, database: Database, clock: Clock, turn: asyncio.Lock) -> None:
+        """`turn`: the lock that removals of items have as well."""
         self._database = database
         self._clock = clock
-        self._turn = asyncio.Lock()
+        self._turn = turn
 
     async def put_back(self, found: Item, has_trigger: Callable[[Path], bool]) -> None:
         """Puts a failed item back into the inbox, and records that. Raises ItemRetryError.
@@ -70,15 +72,20 @@ class Retries:
         `has_trigger`: whether a folder belongs to a trigger.
         """
         async with self._turn:
-            claim = await self._database.read(lambda tx: records.get(tx, found.id))
+            claim, found, discarded = await self._database.read(lambda tx: _present(tx, found))
             if claim is None or found.result_path is None:
                 raise ItemRetryError(f"{found.name} ({found.id}) is not kept; drop it again")
             if found.removed is not None:
                 day = time.strftime("%Y-%m-%d", time.localtime(found.removed))
                 raise ItemRetryError(
                     f"the original of {found.name} ({found.id}) was removed on {day} with its"
-                    " failure, which was kept for outbox.failed_keep_days; drop it into the inbox"
+                    " failure, by somebody or after outbox.failed_keep_days; drop it into the inbox"
                     " again"
+                )
+            if discarded:
+                raise ItemRetryError(
+                    f"{found.name} ({found.id}) is being removed, as somebody asked; drop it into"
+                    " the inbox again"
                 )
             if not has_trigger(claim.folder):
                 raise ItemRetryError(
@@ -89,8 +96,16 @@ class Retries:
             await in_folder_thread(put_back, claim, Path(found.result_path))
             now = self._clock.now()
             failpoints.reach("retry: before commit")
-            await self._database.write(lambda tx: records.put_back(tx, found.id, found.reason, now))
+            item, before = found.id, found.reason
+            await self._database.write(lambda tx: records.put_back(tx, item, before, now))
             failpoints.reach("retry: committed")
+
+
+def _present(tx: Transaction, found: Item) -> tuple[Claimed | None, Item, bool]:
+    """Returns an item as it was claimed and as it is now; and whether its failure is discarded."""
+    now = records.item(tx, found.id) or found
+    failure = None if now.result_path is None else kept.failure(tx, Path(now.result_path))
+    return records.get(tx, found.id), now, failure is not None and failure.discarded
 
 
 def put_back(flag: CancelFlag, item: Claimed, failure: Path) -> None:

@@ -9,6 +9,15 @@ SELECT * FROM kept WHERE kind = :kind AND keep IS NULL AND since < :before ORDER
 SELECT * FROM kept WHERE kind = :kind AND keep IS NOT NULL AND since + keep * 86400.0 < :now
 ORDER BY since + keep * 86400.0 LIMIT :limit;
 
+-- name: kept_discarded
+SELECT * FROM kept WHERE kind = 'failure' AND keep IS NOT NULL AND keep < 0.0 ORDER BY sequence LIMIT :limit;
+
+-- name: kept_failure
+SELECT * FROM kept WHERE path = :path AND kind = 'failure';
+
+-- name: keep_failure
+UPDATE kept SET keep = :keep WHERE path = :path AND kind = 'failure';
+
 -- name: forget_kept
 DELETE FROM kept WHERE sequence = :sequence AND path = :path;
 

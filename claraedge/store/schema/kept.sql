@@ -7,7 +7,7 @@ CREATE TABLE kept (
     owner TEXT NOT NULL,            -- the job of a result or of its failure, else the item
     path TEXT NOT NULL UNIQUE,      -- of the folder, absolute
     size INTEGER NOT NULL,          -- bytes of all files
-    keep REAL,                      -- days; NULL: as configured for its kind
+    keep REAL,                      -- days; NULL: as configured for its kind; < 0: remove it now
     since REAL                      -- Unix seconds; NULL: no trusted clock has seen it yet
 ) STRICT;
 CREATE INDEX kept_undated ON kept (sequence) WHERE since IS NULL;

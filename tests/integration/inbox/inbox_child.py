@@ -47,7 +47,9 @@ class Life(msgspec.Struct, frozen=True, kw_only=True):
     faulted: bool = False
     """Jobs fail."""
     act: str = ""
-    """`retry` failed items at once; `change` the file once it is claimed; `remove` results."""
+    """`retry` failed items at once; `change` the file once it is claimed; `remove` results;
+    `discard` failures.
+    """
     at: str = ""
     """Dies when it passes this failpoint the `nth` time; ANY counts all of them."""
     nth: int = 1
@@ -97,6 +99,9 @@ async def live(life: Life) -> None:
             await _retry(rig)
         await rig.delivered(life.wanted)
         await eventually(lambda: _at_rest(rig), "the inbox is at rest")
+        if life.act == "discard":
+            for item in ended(list(await rig.inbox.items())):
+                await rig.inbox.discard(item.id)
         if life.act == "remove":
             keeper = await keeper_of(rig, keep_days=1.0)
             await keeper.run_for(26 * HOUR)

@@ -179,6 +179,16 @@ KINDS: dict[str, Kind] = {
     "removed": Kind(
         steps=(*inbox.TAKEN, *RESULT, *delivery.REMOVAL), make=file, act="remove", results=0
     ),
+    "discarded": Kind(
+        steps=(*inbox.FAULTY, *delivery.DISCARD), make=faulty, act="discard", results=0, jobs=0
+    ),
+    "discarded job": Kind(
+        steps=(*inbox.TAKEN, *delivery.FAILURE, *delivery.DISCARD),
+        make=file,
+        faulted=True,
+        act="discard",
+        results=0,
+    ),
 }
 
 
@@ -202,7 +212,7 @@ class Site:
         return (
             self.kind.failures
             + self.kind.duplicates
-            + (self.kind.act == "remove")
+            + (self.kind.act in ("remove", "discard"))
             + (self.kind.results)
         )
 
@@ -229,6 +239,8 @@ class Site:
         self.wanted = Counter(dropped.values()) + self._kept()
         if kind.act == "change":
             self.wanted = Counter([content + MORE for content in self.wanted])
+        if kind.act == "discard":
+            self.wanted = Counter()
         # Each job's: those of before, and what becomes one now.
         self.inputs = Counter(self._inputs()) if kind.before else Counter()
         if kind.act == "retry":
@@ -312,7 +324,8 @@ class Site:
         kind = self.kind
         yield from _counted("jobs", kind.jobs, len(self._jobs()))
         items = Counter(str(state) for (state,) in self._ask("SELECT state FROM inbox_items"))
-        wanted = Counter(failed=kind.failures, delivered=self.ended - kind.failures)
+        failed = kind.failures + (kind.act == "discard")
+        wanted = Counter(failed=failed, delivered=self.ended - failed)
         yield from _compared("items", +wanted, items)
         doubled = "SELECT job FROM inbox_items WHERE duplicate_of IS NULL AND job IS NOT NULL"
         jobs = Counter(str(job) for (job,) in self._ask(doubled))

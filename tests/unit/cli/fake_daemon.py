@@ -312,6 +312,12 @@ class Inbox(appliance_pb2_grpc.InboxServicer):
             context.abort(grpc.StatusCode.FAILED_PRECONDITION, "there is nothing to try again")
         return item
 
+    def Discard(self, request, context):  # noqa: N802
+        item = self.Get(request, context)
+        if item.state != appliance_pb2.ITEM_STATE_FAILED:
+            context.abort(grpc.StatusCode.FAILED_PRECONDITION, "it did not fail")
+        return item
+
 
 class Queue(appliance_pb2_grpc.QueueServicer):
     def __init__(self, fakes: Fakes) -> None:

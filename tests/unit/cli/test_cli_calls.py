@@ -542,6 +542,17 @@ def test_retry_inbox_prints_the_new_state_of_each_item(daemon, claraedge):
     assert "nothing to try again" in answer.err
 
 
+def test_delete_inbox_prints_the_ids_and_stops_at_what_did_not_fail(daemon, claraedge):
+    daemon.fakes.dropped_again = 2
+    first, second = f"{0:032x}", f"{1:032x}"
+    answer = claraedge("delete", "inbox", first, second, first)
+    assert (answer.code, answer.out.split()) == (0, [first, second])
+    answer = claraedge("delete", "inbox", first, "b.dcm", second)
+    assert answer.code != 0
+    assert answer.out.split() == [first]
+    assert "it did not fail" in answer.err
+
+
 def test_what_programs_left_in_a_folder_is_not_uploaded(daemon, claraedge, tmp_path):
     folder = tmp_path / "study"
     (folder / "@eaDir").mkdir(parents=True)

@@ -31,6 +31,7 @@ COMMANDS: dict[tuple[str, ...], tuple[str, str, tuple[str, ...]]] = {
     # Clara has no option for these.
     ("adopt",): ("item", "", ()),
     ("delete", "images"): ("image", "", ()),
+    ("delete", "inbox"): ("item", "", ()),
     ("delete", "models"): ("model", "", ()),
     ("delete", "packages"): ("package", "", ()),
     ("delete", "networks"): ("network", "", ()),

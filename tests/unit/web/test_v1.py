@@ -157,6 +157,7 @@ async def test_each_unary_method_gives_equal_messages_over_grpc_connect_and_read
         "Images.Remove": (once, {"reference": "none:1"}),
         "Inbox.Get": (once, {"id": NOBODY}),
         "Inbox.Retry": (once, {"id": NOBODY}),
+        "Inbox.Discard": (once, {"id": NOBODY}),
         "Search.Find": (once, {}),
         "Inbox.ListTriggers": (once, {}),
         "Drops.Start": (once, {"folder": "none"}),

@@ -178,7 +178,7 @@ async def test_what_somebody_put_in_its_place_stays(tmp_path: Path) -> None:
     async with inbox_rig(make_config(tmp_path)) as rig:
         failed = await of_item(rig)
         path = Path(failed.result_path or "")
-        os.rename(path, tmp_path / "taken")
+        shutil.move(path, tmp_path / "taken")
         drop(path / "notes.txt", b"mine")
         with pytest.raises(ItemNotRemovedError, match="not what was put there any more"):
             await rig.inbox.discard(failed.id)

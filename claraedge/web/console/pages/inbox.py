@@ -38,20 +38,22 @@ _ROWS = 50
 _LONG_ROWS = 25
 #: Bytes of the names of members that the page of an item shows.
 _MEMBERS = 48 * 1024
-#: Seconds after which no further item of a form is retried.
+#: Seconds after which no further item of a form is retried or removed.
 _RETRIES = 20.0
+#: Items of which one form asks whether to remove them.
+_REMOVED = 100
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Refused:
-    """An item that was not retried, and why."""
+    """An item that was not retried or removed, and why."""
 
     id: str
     why: str
 
 
 class InboxPages:
-    """Shows the items of the drop folder, and retries them."""
+    """Shows the items of the drop folder, retries them, and removes failed ones."""
 
     def __init__(self, pages: Pages) -> None:
         self._pages = pages
@@ -61,6 +63,8 @@ class InboxPages:
         yield self._pages.get("/ui/inbox", self._list)
         yield self._pages.get("/ui/inbox/{item}", self._show)
         yield self._pages.post("/ui/inbox/retry", self._retry)
+        yield self._pages.post("/ui/inbox/remove", self._remove)
+        yield self._pages.post("/ui/inbox/{item}/remove", self._remove_one)
 
     async def _list(self, visit: Visit) -> None:
         query = visit.query
@@ -122,6 +126,9 @@ class InboxPages:
             kind=kind,
             state_text=text,
             has_command=is_command(item.remedy),
+            removable=item.state == appliance_pb2.ITEM_STATE_FAILED
+            and bool(item.result_path)
+            and not item.HasField("removed"),
             members=members,
             more_members=len(item.members) - len(members) + item.members_left_out,
         )
@@ -157,6 +164,54 @@ class InboxPages:
         await visit.show(
             "retried.html", done=len(wanted) - len(refused) - left, refused=refused, left=left
         )
+
+    async def _remove(self, visit: Visit) -> None:
+        """Asks whether the chosen items are to be removed, and removes them once that is sure."""
+        wanted = list(dict.fromkeys(visit.form.get("item", [])))[:_REMOVED]
+        if not wanted:
+            await visit.go("/ui/inbox", "none_chosen")
+            return
+        if "sure" not in visit.form:
+            found = await find(
+                visit, ids=wanted, kinds=[search_pb2.HIT_KIND_ITEM], limit=len(wanted)
+            )
+            rows, failed = rows_of(found), appliance_pb2.ITEM_STATE_FAILED
+            await visit.show(
+                "remove.html",
+                rows=[row for row in rows if row.hit.state == failed],
+                others=[row for row in rows if row.hit.state != failed],
+            )
+            return
+        refused = []
+        loop = asyncio.get_running_loop()
+        until = loop.time() + _RETRIES
+        left = 0
+        for number, id_ in enumerate(wanted):
+            if loop.time() > until:
+                left = len(wanted) - number
+                break
+            try:
+                await _discard(visit, id_)
+            except HttpError as error:
+                refused.append(_Refused(id=id_, why=str(error)))
+        if not refused and not left:
+            await visit.go("/ui/inbox", "removed", count=len(wanted))
+            return
+        await visit.show(
+            "removed.html", done=len(wanted) - len(refused) - left, refused=refused, left=left
+        )
+
+    async def _remove_one(self, visit: Visit) -> None:
+        await _discard(visit, visit.request.parameters["item"])
+        await visit.go("/ui/inbox", "removed", count=1)
+
+
+async def _discard(visit: Visit, id_: str) -> None:
+    await visit.ask(
+        "claraedge.v1.Inbox/Discard",
+        appliance_pb2.DiscardItemRequest(id=id_),
+        appliance_pb2.Item,
+    )
 
 
 async def _goes_on(visit: Visit, id_: str) -> bool:

@@ -295,6 +295,74 @@ async def test_what_needs_too_long_is_left_and_said(
     assert len(await items(daemon, appliance_pb2.ITEM_STATE_FAILED)) == 3
 
 
+def are_there(some: list[appliance_pb2.Item]) -> list[bool]:
+    return [Path(item.result_path).is_dir() for item in some]
+
+
+async def test_chosen_failures_are_removed_once_that_is_confirmed(
+    daemon: Daemon, http: Client
+) -> None:
+    some = await failed(daemon, 3)
+    drop(daemon, "none", b"scan.dcm")
+    (parked,) = await until(daemon, appliance_pb2.ITEM_STATE_PARKED, 1)
+    assert 'formaction="/ui/inbox/remove"' in await page(http, "/ui/inbox")
+    answer = await send(http, "/ui/inbox/remove", "")
+    assert "No file was chosen." in await follow(http, answer)
+    chosen = [("item", one.id) for one in (some[0], some[1], parked, some[0])]
+    answer = await send(http, "/ui/inbox/remove", urlencode(chosen))
+    text = answer.body.decode()
+    assert answer.status == 200
+    assert "These 2 failed files and their reports are removed" in text
+    assert "1 file stays, since it did not fail" in text
+    assert all(name in text for name in ("link-0", "link-1", "scan.dcm"))
+    asked = re.findall(r'name="item" value="(\w+)"', text)
+    assert sorted(asked) == sorted(one.id for one in some[:2])
+    assert len(await items(daemon, appliance_pb2.ITEM_STATE_FAILED)) == 3
+    assert are_there(some) == [True, True, True]  # nothing was removed yet
+    sure = urlencode([*(("item", id_) for id_ in asked), ("sure", "1")])
+    for _ in range(2):  # also the second of two clicks
+        answer = await send(http, "/ui/inbox/remove", sure)
+        assert "2 files were removed for good." in await follow(http, answer)
+    assert are_there(some) == [False, False, True]
+    assert sorted(rows(await page(http, "/ui/inbox"), "waiting")) == ["link-2", "scan.dcm"]
+
+
+async def test_each_refusal_of_a_removal_is_said(
+    daemon: Daemon, http: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (item,) = await failed(daemon, 1)
+    drop(daemon, "none", b"scan.dcm")
+    (parked,) = await until(daemon, appliance_pb2.ITEM_STATE_PARKED, 1)
+    fields = [("item", item.id), ("item", parked.id), ("item", "<b>"), ("sure", "1")]
+    text = (await send(http, "/ui/inbox/remove", urlencode(fields))).body.decode()
+    assert "1 file was removed for good." in text
+    assert "2 files are not removed" in text
+    assert "is parked, not failed" in text
+    assert "<b>" not in text
+    monkeypatch.setattr(module, "_RETRIES", -1.0)
+    answer = await send(http, "/ui/inbox/remove", urlencode(fields))
+    assert "3 files were not tried" in answer.body.decode()
+
+
+async def test_the_page_of_a_failed_file_removes_it(daemon: Daemon, http: Client) -> None:
+    (item,) = await failed(daemon, 1)
+    path = f"/ui/inbox/{item.id}"
+    assert f'<form method="post" action="{path}/remove">' in await page(http, path)
+    assert (await http.ask("GET", f"{path}/remove")).status == 405
+    assert "Endgültig entfernen" in await page(http, path, Accept_Language="de")
+    answer = await send(http, f"{path}/remove")
+    text = await follow(http, answer)
+    assert "1 file was removed for good." in text
+    assert "No file waits for you." in text
+    assert f"{path}/remove" not in await page(http, path)
+    drop(daemon, "none", b"scan.dcm")
+    (parked,) = await until(daemon, appliance_pb2.ITEM_STATE_PARKED, 1)
+    path = f"/ui/inbox/{parked.id}"
+    assert f"{path}/remove" not in await page(http, path)
+    answer = await send(http, f"{path}/remove")
+    assert (answer.status, "is parked, not failed" in answer.body.decode()) == (409, True)
+
+
 async def test_an_item_that_is_gone_has_no_page(daemon: Daemon, http: Client) -> None:
     answer = await http.ask("GET", f"/ui/inbox/{'0' * 32}")
     assert answer.status == 404

@@ -27,11 +27,11 @@ from claraedge.inbox.candidates.candidates import Candidates
 from claraedge.inbox.candidates.entry import Waiting, item_of, state_of
 from claraedge.inbox.candidates.first_seen import FirstSeen
 from claraedge.inbox.candidates.ready_queue import claimed
+from claraedge.inbox.discarding import Discards
 from claraedge.inbox.finding import FoundItem, ItemCounts, Unrecorded
 from claraedge.inbox.inspection.inspector import Inspection
 from claraedge.inbox.inspection.settling import Heard
 from claraedge.inbox.intake.definitions import Definitions
-from claraedge.inbox.intake.discarding import Discards
 from claraedge.inbox.intake.intake import Intake
 from claraedge.inbox.intake.retrying import Retries
 from claraedge.inbox.model import Item, ItemState

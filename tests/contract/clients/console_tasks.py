@@ -165,7 +165,7 @@ def image(person: Person, plan: dict[str, Any]) -> Any:
 
 
 def three_again(person: Person, plan: dict[str, Any]) -> Any:
-    """Tries three failed files again, of four."""
+    """Tries three failed files again, of four, and removes the last one."""
     names = [f"scan-{number}-{plan['who']}.txt" for number in range(4)]
     for name in names:
         device("drop", folder=f"scans-{plan['who']}", name=name)
@@ -186,8 +186,15 @@ def three_again(person: Person, plan: dict[str, Any]) -> Any:
     for name in names[:3]:
         rows.filter(has_text=name).filter(has_text=done).first.wait_for()
     person.picture("5-retried")
-    left = waiting.get_by_role("row").filter(has_text=names[3]).count()
-    return {"reasons": reasons, "left": left}
+    left = waiting.get_by_role("row").filter(has_text=names[3])
+    before = left.count()
+    person.tick(left.get_by_role("checkbox"))
+    person.press(person.button("inbox.remove_chosen"))
+    person.sees(person.words("inbox.remove_these", count=1))
+    person.picture("5-remove")
+    person.press(person.button("inbox.remove"))
+    person.sees(person.words("said.removed", count=1))
+    return {"reasons": reasons, "left": [before, left.count()]}
 
 
 def parameter(person: Person, plan: dict[str, Any]) -> Any:

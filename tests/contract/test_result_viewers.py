@@ -23,6 +23,9 @@ from tests.rig.waiting import eventually
 from tests.unit.web.conftest import folder as folder
 from tests.unit.web.test_tcp import Site, site_in
 
+# One browser visits all pictures before the first test; CI is slow.
+pytestmark = pytest.mark.timeout(600)
+
 CLIENT = Path(__file__).parent / "clients" / "visits.py"
 PICTURES = pictures()
 DRAWN = "document.querySelector('.dicom').dataset.state !== undefined"

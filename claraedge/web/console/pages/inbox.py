@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 from claraedge.web.console.hits import (
@@ -141,29 +141,7 @@ class InboxPages:
         if not wanted:
             await visit.go("/ui/inbox", "none_chosen")
             return
-        refused = []
-        loop = asyncio.get_running_loop()
-        until = loop.time() + _RETRIES
-        left = 0
-        for number, id_ in enumerate(wanted):
-            if loop.time() > until:
-                left = len(wanted) - number
-                break
-            try:
-                await visit.ask(
-                    "claraedge.v1.Inbox/Retry",
-                    appliance_pb2.RetryItemRequest(id=id_),
-                    appliance_pb2.Item,
-                )
-            except HttpError as error:
-                if not await _goes_on(visit, id_):
-                    refused.append(_Refused(id=id_, why=str(error)))
-        if not refused and not left:
-            await visit.go("/ui/inbox", "retried", count=len(wanted))
-            return
-        await visit.show(
-            "retried.html", done=len(wanted) - len(refused) - left, refused=refused, left=left
-        )
+        await _each(visit, wanted, _try_again, "retried")
 
     async def _remove(self, visit: Visit) -> None:
         """Asks whether the chosen items are to be removed, and removes them once that is sure."""
@@ -182,28 +160,47 @@ class InboxPages:
                 others=[row for row in rows if row.hit.state != failed],
             )
             return
-        refused = []
-        loop = asyncio.get_running_loop()
-        until = loop.time() + _RETRIES
-        left = 0
-        for number, id_ in enumerate(wanted):
-            if loop.time() > until:
-                left = len(wanted) - number
-                break
-            try:
-                await _discard(visit, id_)
-            except HttpError as error:
-                refused.append(_Refused(id=id_, why=str(error)))
-        if not refused and not left:
-            await visit.go("/ui/inbox", "removed", count=len(wanted))
-            return
-        await visit.show(
-            "removed.html", done=len(wanted) - len(refused) - left, refused=refused, left=left
-        )
+        await _each(visit, wanted, _discard, "removed")
 
     async def _remove_one(self, visit: Visit) -> None:
         await _discard(visit, visit.request.parameters["item"])
         await visit.go("/ui/inbox", "removed", count=1)
+
+
+async def _each(
+    visit: Visit, wanted: Sequence[str], act: Callable[[Visit, str], Awaitable[None]], done: str
+) -> None:
+    """Does something with each item, as long as there is time, and shows what became of it.
+
+    `done`: the message if all went well, and the name of the page if not.
+    """
+    refused = []
+    loop = asyncio.get_running_loop()
+    until = loop.time() + _RETRIES
+    left = 0
+    for number, id_ in enumerate(wanted):
+        if loop.time() > until:
+            left = len(wanted) - number
+            break
+        try:
+            await act(visit, id_)
+        except HttpError as error:
+            refused.append(_Refused(id=id_, why=str(error)))
+    if not refused and not left:
+        await visit.go("/ui/inbox", done, count=len(wanted))
+        return
+    count = len(wanted) - len(refused) - left
+    await visit.show(f"{done}.html", done=count, refused=refused, left=left)
+
+
+async def _try_again(visit: Visit, id_: str) -> None:
+    try:
+        await visit.ask(
+            "claraedge.v1.Inbox/Retry", appliance_pb2.RetryItemRequest(id=id_), appliance_pb2.Item
+        )
+    except HttpError:
+        if not await _goes_on(visit, id_):
+            raise
 
 
 async def _discard(visit: Visit, id_: str) -> None:

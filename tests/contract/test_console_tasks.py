@@ -8,9 +8,7 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import subprocess
-import tempfile
 import uuid
 import zipfile
 from collections.abc import Iterator
@@ -20,14 +18,13 @@ from typing import Any
 import pytest
 
 from tests.campaign import SCREENSHOTS
-from tests.contract.conftest import free_port
 from tests.contract.dicom_pictures import made
 from tests.contract.flows import GREET
 from tests.contract.original import ROOT
-from tests.contract.test_http_clients import HttpSite
+from tests.contract.test_http_clients import HttpSite, http_site
 from tests.contract.test_result_viewers import python
 from tests.freeze.frozen_site import FORMS
-from tests.integration.conftest import TestImages, why_podman_cannot_work
+from tests.integration.conftest import TestImages
 from tests.integration.daemon.conftest import IMAGE
 
 pytestmark = [pytest.mark.podman, pytest.mark.frozen, pytest.mark.timeout(900)]
@@ -125,13 +122,6 @@ class Device:
 def site(
     tmp_path_factory: pytest.TempPathFactory, runtime_folder: Path, archives: TestImages
 ) -> Iterator[HttpSite]:
-    reason = why_podman_cannot_work()
-    if reason is not None:
-        pytest.skip(f"no rootless Podman: {reason}")
-    folder = tmp_path_factory.mktemp("site")
-    runtime = Path(tempfile.mkdtemp(prefix="t-", dir=runtime_folder), "run")
-    site = HttpSite(program=FORMS["file"], folder=folder, runtime=runtime, port=free_port())
-    site.temporary.mkdir()
     triggers = [
         f'[[inbox.trigger]]\nfolder = "{folder}-{who}"\npipeline = "{pipeline}"\n{more}'
         for who in NAMES
@@ -141,12 +131,9 @@ def site(
             ("ct", "ct", 'grouping = "dicom-study"\nquiet_seconds = 1.0\n'),
         )
     ]
-    site.configure(
-        f'[http]\nlisten = ["127.0.0.1:{site.port}"]\n[engine]\ngrace_seconds = 1\n'
-        f"[inbox]\nsettle_seconds = 0.5\n{''.join(triggers)}"
-    )
-    try:
-        site.start()
+    folder = tmp_path_factory.mktemp("site")
+    settings = f"[inbox]\nsettle_seconds = 0.5\n{''.join(triggers)}"
+    with http_site(FORMS["file"], folder, runtime_folder, settings) as site:
         archives.load(site, f"{IMAGE}:1")
         at = Device(site, folder)
         for text in (LUNGS, CHECK, GREET, training(), copies("ct")):
@@ -155,9 +142,6 @@ def site(
             at.register(copies(f"scans-{who}", tools(who)))
             site.call("delete", "images", f"{tools(who)}:1")  # of an earlier run
         yield site
-    finally:
-        site.stop()
-        shutil.rmtree(runtime.parent, ignore_errors=True)
 
 
 def study(folder: Path, uid: str) -> Path:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
@@ -76,25 +77,35 @@ class HttpSite(Site):
         return made
 
 
-@pytest.fixture(scope="module")
-def site(
-    tmp_path_factory: pytest.TempPathFactory, runtime_folder: Path, archives: TestImages
+@contextlib.contextmanager
+def http_site(
+    program: Path, folder: Path, runtime_folder: Path, settings: str = ""
 ) -> Iterator[HttpSite]:
+    """A daemon that serves, with these settings more. Skips where Podman cannot work."""
     reason = why_podman_cannot_work()
     if reason is not None:
         pytest.skip(f"no rootless Podman: {reason}")
-    folder = tmp_path_factory.mktemp("site")
+    # A socket's path is at most 107 bytes: not below pytest's own folders.
     runtime = Path(tempfile.mkdtemp(prefix="h-", dir=runtime_folder), "run")
-    site = HttpSite(program=program(), folder=folder, runtime=runtime, port=free_port())
+    site = HttpSite(program=program, folder=folder, runtime=runtime, port=free_port())
     site.temporary.mkdir()
-    site.configure(f'[http]\nlisten = ["127.0.0.1:{site.port}"]\n[engine]\ngrace_seconds = 1\n')
+    listen = f'[http]\nlisten = ["127.0.0.1:{site.port}"]\n'
+    site.configure(f"{listen}[engine]\ngrace_seconds = 1\n{settings}")
     try:
         site.start()
-        archives.load(site, f"{IMAGE}:1")
         yield site
     finally:
         site.stop()
         shutil.rmtree(runtime.parent, ignore_errors=True)
+
+
+@pytest.fixture(scope="module")
+def site(
+    tmp_path_factory: pytest.TempPathFactory, runtime_folder: Path, archives: TestImages
+) -> Iterator[HttpSite]:
+    with http_site(program(), tmp_path_factory.mktemp("site"), runtime_folder) as site:
+        archives.load(site, f"{IMAGE}:1")
+        yield site
 
 
 def greeted(site: HttpSite) -> str:

@@ -11,9 +11,9 @@ import sys
 import time
 from typing import Any
 
-from playwright.sync_api import BrowserContext, Error, Page, sync_playwright
+from chromium import PATIENCE, chromium, sign_in
+from playwright.sync_api import BrowserContext, Error, Page
 
-PATIENCE = 60_000  # milliseconds; CI is slow
 #: All pages of a browser without a window are visible; these say what a window would say.
 HIDDEN = 'Object.defineProperty(document, "hidden", { get: () => window.isHidden === true });'
 SHOW = """(hidden) => {
@@ -32,10 +32,7 @@ class Browser:
         self._pages: dict[str, Page] = {}
 
     def sign_in(self) -> None:
-        page = self._context.new_page()
-        page.goto(f"{self._address}/login#token={self._token}")
-        page.wait_for_url(lambda url: "/login" not in url)
-        page.close()
+        sign_in(self._context, self._address, self._token)
 
     def open(self, name: str, path: str) -> None:
         self._pages[name] = self._context.new_page()
@@ -114,11 +111,8 @@ class Browser:
 
 def main() -> None:
     address, token, language = sys.argv[1:]
-    with sync_playwright() as playwright:
-        chromium = playwright.chromium.launch(
-            executable_path="/usr/bin/chromium", args=["--no-sandbox"]
-        )
-        context = chromium.new_context(locale=language)
+    with chromium() as started:
+        context = started.new_context(locale=language)
         context.set_default_timeout(PATIENCE)
         context.set_default_navigation_timeout(PATIENCE)
         context.add_init_script(HIDDEN)
@@ -130,7 +124,6 @@ def main() -> None:
             except Error as error:
                 answer = {"failure": str(error)}
             print(json.dumps(answer), flush=True)
-        chromium.close()
 
 
 main()

@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import Browser, BrowserContext, sync_playwright
+from chromium import PATIENCE, chromium, sign_in
+from playwright.sync_api import Browser, BrowserContext
 
-PATIENCE = 60_000  # milliseconds; CI is slow
 MODES = [("light", 1440), ("light", 375), ("dark", 1440), ("dark", 375)]
 LANGUAGES = {"light": "en-US", "dark": "de-DE"}
 #: Elements that reach beyond the right edge of the window, which people would have to scroll to.
@@ -25,10 +25,7 @@ RULES = {"runOnly": ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "be
 def opened(browser: Browser, address: str, token: str, **more: Any) -> BrowserContext:
     """A context that is signed in."""
     context = browser.new_context(**more)
-    page = context.new_page()
-    page.goto(f"{address}/login#token={token}")
-    page.wait_for_url(lambda url: "/login" not in url, timeout=PATIENCE)
-    page.close()
+    sign_in(context, address, token)
     return context
 
 
@@ -62,10 +59,7 @@ def seen(context: BrowserContext, address: str, path: str, picture: Path) -> dic
 def main() -> None:
     address, token, paths = sys.argv[1], sys.argv[2], json.loads(Path(sys.argv[3]).read_text())
     pictures, found = Path(sys.argv[4]), {}
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(
-            executable_path="/usr/bin/chromium", args=["--no-sandbox"]
-        )
+    with chromium() as browser:
         for scheme, width in MODES:
             context = opened(
                 browser, address, token,
@@ -78,7 +72,6 @@ def main() -> None:
                 picture = pictures / f"{mode.replace(' ', '-')}.png"
                 found[mode] = seen(context, address, path, picture)
             context.close()
-        browser.close()
     print(json.dumps(found))
 
 

@@ -12,8 +12,9 @@ import time
 from pathlib import Path
 from typing import Any
 
+from chromium import chromium
 from console_person import PATIENCE, Person
-from playwright.sync_api import Locator, sync_playwright
+from playwright.sync_api import Locator
 
 
 def reads(person: Person, place: Locator) -> None:
@@ -128,10 +129,7 @@ def done(person: Person, plan: dict[str, Any]) -> dict[str, Any]:
 
 def main() -> None:
     plan = json.loads(Path(sys.argv[1]).read_text(encoding="utf-8"))
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(
-            executable_path="/usr/bin/chromium", args=["--no-sandbox"]
-        )
+    with chromium() as browser:
         context = browser.new_context(java_script_enabled=False, locale="en-GB")
         context.set_default_timeout(PATIENCE)
         person = Person(
@@ -147,7 +145,6 @@ def main() -> None:
             person.picture("broke-off")
             print(f"broke off at {person.page.url}", file=sys.stderr)
             raise
-        browser.close()
     print(json.dumps({"found": found}), flush=True)
 
 

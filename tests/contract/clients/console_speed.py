@@ -14,7 +14,8 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from playwright.sync_api import Page, sync_playwright
+from chromium import chromium, sign_in
+from playwright.sync_api import Page
 
 PATIENCE = 120_000  # milliseconds
 OBSERVE = """
@@ -62,19 +63,14 @@ def round_of(page: Page, address: str, folder: Path) -> dict[str, float]:
 
 def main() -> None:
     address, token, folder = sys.argv[1], sys.argv[2], Path(sys.argv[3])
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(
-            executable_path="/usr/bin/chromium", args=["--no-sandbox"]
-        )
+    with chromium() as browser:
         context = browser.new_context(locale="en-US")
         context.set_default_timeout(PATIENCE)
+        sign_in(context, address, token, PATIENCE)
         page = context.new_page()
-        page.goto(f"{address}/login#token={token}")
-        page.wait_for_url(lambda url: "/login" not in url)
         context.add_init_script(OBSERVE)
         for _ in sys.stdin:
             print(json.dumps(round_of(page, address, folder)), flush=True)
-        browser.close()
 
 
 main()

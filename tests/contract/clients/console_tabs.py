@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import sys
 
-from playwright.sync_api import Page, sync_playwright
+from chromium import PATIENCE, chromium, sign_in
+from playwright.sync_api import Page
 
-PATIENCE = 60_000  # milliseconds; CI is slow
 #: All tabs of a browser without a window are visible; these say what a window would say.
 HIDDEN = """
   Object.defineProperty(document, "hidden", { get: () => window.isHidden !== false });
@@ -24,16 +24,10 @@ SHOW = """(hidden) => {
 
 def main() -> None:
     address, token, path, count = sys.argv[1], sys.argv[2], sys.argv[3], int(sys.argv[4])
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(
-            executable_path="/usr/bin/chromium", args=["--no-sandbox"]
-        )
+    with chromium() as browser:
         context = browser.new_context(locale="en-US")
         context.set_default_timeout(PATIENCE)
-        page = context.new_page()
-        page.goto(f"{address}/login#token={token}")
-        page.wait_for_url(lambda url: "/login" not in url)
-        page.close()
+        sign_in(context, address, token)
         context.add_init_script(HIDDEN)
         tabs: list[Page] = []
         for _ in range(count):
@@ -50,7 +44,6 @@ def main() -> None:
             visible.evaluate(SHOW, False)
             visible.locator("main", has_text=text).wait_for()
             print("shown", flush=True)
-        browser.close()
 
 
 main()

@@ -13,8 +13,9 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from chromium import chromium
 from console_person import PATIENCE, WATCH, Person
-from playwright.sync_api import BrowserContext, sync_playwright
+from playwright.sync_api import BrowserContext
 
 #: Drops a folder of files on the page, as a hand does.
 DROP = """([name, files]) => {
@@ -258,10 +259,7 @@ def main() -> None:
     said: list[str] = []
     asked: set[str] = set()
     found: dict[str, Any] = {"said": said}
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(
-            executable_path="/usr/bin/chromium", args=["--no-sandbox"]
-        )
+    with chromium() as browser:
         context = browser.new_context(
             color_scheme=plan["scheme"],
             locale={"en": "en-GB", "de": "de-DE"}[plan["language"]],
@@ -279,7 +277,6 @@ def main() -> None:
                 raise
         person.go("overview.title")
         person.picture("0-overview")
-        browser.close()
     own = (f"{plan['address']}/", "data:", "blob:")
     found["elsewhere"] = [url for url in sorted(asked) if not url.startswith(own)]
     print(json.dumps({"found": found}), flush=True)

@@ -17,9 +17,8 @@ import time
 from pathlib import Path
 from typing import Any
 
-from playwright.sync_api import BrowserContext, Error, Page, sync_playwright
-
-PATIENCE = 60_000  # milliseconds; CI is slow
+from chromium import PATIENCE, chromium, sign_in
+from playwright.sync_api import BrowserContext, Error, Page
 
 
 def wait(page: Page, expression: str) -> None:
@@ -87,17 +86,10 @@ def visited(context: BrowserContext, address: str, visit: dict[str, Any]) -> dic
 
 def main() -> None:
     address, token, visits = sys.argv[1], sys.argv[2], json.loads(Path(sys.argv[3]).read_text())
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(
-            executable_path="/usr/bin/chromium", args=["--no-sandbox"]
-        )
+    with chromium() as browser:
         context = browser.new_context(locale="en-US")
-        page = context.new_page()
-        page.goto(f"{address}/login#token={token}")
-        page.wait_for_url(lambda url: "/login" not in url, timeout=PATIENCE)
-        page.close()
+        sign_in(context, address, token)
         print(json.dumps([visited(context, address, visit) for visit in visits]))
-        browser.close()
 
 
 main()
